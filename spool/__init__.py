@@ -1,0 +1,1 @@
+"""The on-disk queue: it knows disks and never the network."""
