@@ -1,1 +1,65 @@
-"""The on-disk queue: it knows disks and never the network."""
+"""The on-disk queue: it knows disks and never the network.
+
+`Spool` is the whole of it for a producer or a reader; `LeasedStream`, made by `Spool.lease`, is what a
+worker holds while it delivers. Everything else here is a value or an error.
+"""
+
+from spool.clock import Clock, HostClock
+from spool.disk import Disk
+from spool.errors import (
+    AmbiguousStream,
+    ChunkConflict,
+    DiskFailed,
+    FramesRejected,
+    IllegalTransition,
+    LeaseLost,
+    ShardDamaged,
+    SpoolDamaged,
+    SpoolError,
+    SpoolFull,
+    SpoolTooNew,
+    StreamError,
+    StreamSealed,
+    UnknownStream,
+)
+from spool.leased import LeasedStream
+from spool.locks import ProcessLock
+from spool.model import Chunk, Event, Receipt, Stream, StreamSettings, Tally
+from spool.retention import DEFAULT_MIN_FREE_BYTES, DEFAULT_RETENTION_S, Limits
+from spool.spool import Spool, SpoolStatus
+from spool.states import ChunkState, StreamState
+
+__all__ = [
+    "DEFAULT_MIN_FREE_BYTES",
+    "DEFAULT_RETENTION_S",
+    "AmbiguousStream",
+    "Chunk",
+    "ChunkConflict",
+    "ChunkState",
+    "Clock",
+    "Disk",
+    "DiskFailed",
+    "Event",
+    "FramesRejected",
+    "HostClock",
+    "IllegalTransition",
+    "LeaseLost",
+    "LeasedStream",
+    "Limits",
+    "ProcessLock",
+    "Receipt",
+    "ShardDamaged",
+    "Spool",
+    "SpoolDamaged",
+    "SpoolError",
+    "SpoolFull",
+    "SpoolStatus",
+    "SpoolTooNew",
+    "Stream",
+    "StreamError",
+    "StreamSealed",
+    "StreamSettings",
+    "StreamState",
+    "Tally",
+    "UnknownStream",
+]

@@ -1,0 +1,131 @@
+"""What can go wrong in a spool, and what to do about it.
+
+::
+
+    SpoolError                      everything below; carries a ``hint``
+    ├── FramesRejected              these frames can never be stored as they are
+    ├── ChunkConflict               this chunk_idx already holds other frames
+    ├── StreamError
+    │   ├── UnknownStream           no such stream in this spool
+    │   ├── AmbiguousStream         the name or prefix fits several
+    │   └── StreamSealed            no more chunks can come: finalize() was asked for
+    ├── SpoolFull                   a limit or the disk itself leaves no room
+    ├── DiskFailed                  the operating system refused a disk operation
+    ├── SpoolDamaged                the index cannot be read
+    ├── SpoolTooNew                 written by a later framespool
+    ├── ShardDamaged                a shard's bytes are not those that were spooled
+    ├── LeaseLost                   another worker holds the stream now
+    └── IllegalTransition           a bug in framespool: report it
+
+No error of this module means that something spooled was lost. After a raise from ``push()`` the frames are
+still the caller's; everything that was spooled before stays spooled.
+"""
+
+
+class SpoolError(Exception):
+    """Base of every error of this package.
+
+    Attributes:
+        hint: what the operator can do next, one sentence.
+    """
+
+    hint = "Run 'framespool status' to see the state of the spool."
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        if hint is not None:
+            self.hint = hint
+
+
+class FramesRejected(SpoolError, ValueError):
+    """These frames, or this chunk_idx, can never be stored as they are. Nothing was stored."""
+
+    hint = "Nothing was stored; the frames are still yours. Push uint8 frames of shape (n, height, width)."
+
+
+class ChunkConflict(SpoolError):
+    """The chunk_idx is taken by other frames. The first ones stay; the new ones are still the caller's."""
+
+    hint = "Nothing was stored; the first frames stay. Push these frames under the next free chunk_idx."
+
+
+class StreamError(SpoolError):
+    """The stream is not what the call needs."""
+
+
+class UnknownStream(StreamError, KeyError):
+    """No stream of this spool has that id."""
+
+    hint = "Run 'framespool streams' to see what this spool holds, and check --spool."
+
+    def __str__(self) -> str:  # KeyError would show the message in quotes
+        return Exception.__str__(self)
+
+
+class AmbiguousStream(StreamError):
+    """The prefix or name fits more than one stream."""
+
+    hint = "Give more of the stream_id, or the whole of it."
+
+
+class StreamSealed(StreamError):
+    """finalize() was asked for, so no more chunks can come."""
+
+    hint = "Nothing was stored; the frames are still yours. Start a new stream with initialize()."
+
+
+class SpoolFull(SpoolError):
+    """There is no room for the chunk, even after pruning everything that may be pruned.
+
+    Attributes:
+        needed_bytes: what the chunk needs on disk.
+        used_bytes: what the spool holds now.
+        free_bytes: what the file system has left.
+    """
+
+    hint = (
+        "Nothing was stored; the frames are still yours. Free disk space, raise the limits, "
+        "or wait for the worker to deliver: acknowledged chunks are pruned first."
+    )
+
+    def __init__(self, message: str, *, needed_bytes: int = 0, used_bytes: int = 0, free_bytes: int = 0) -> None:
+        super().__init__(message)
+        self.needed_bytes = needed_bytes
+        self.used_bytes = used_bytes
+        self.free_bytes = free_bytes
+
+
+class DiskFailed(SpoolError):
+    """The operating system refused a disk operation; what was not yet stored is still the caller's."""
+
+    hint = "Check the disk (cable, file system, permissions); what was spooled before is untouched."
+
+
+class SpoolDamaged(SpoolError):
+    """The index cannot be read. Shards are untouched: each describes itself."""
+
+    hint = "Leave the folder as it is: the shards hold every frame and the index can be rebuilt from them."
+
+
+class SpoolTooNew(SpoolError):
+    """The spool was written by a later framespool; this one leaves it alone."""
+
+    hint = "Upgrade framespool, or use another spool folder."
+
+
+class ShardDamaged(SpoolError):
+    """The bytes of a shard are not those that were spooled. They are never sent and never deleted."""
+
+    hint = "The chunk is parked; 'framespool retry' sends it again if the file has been restored."
+
+
+class LeaseLost(SpoolError):
+    """The lease ran out and another worker took the stream; nothing of this call was recorded."""
+
+    hint = "Nothing to do: the other worker carries on."
+
+
+class IllegalTransition(SpoolError):
+    """A state change that the transition table does not know: a bug in framespool."""
+
+    hint = "Nothing was changed. Please report this with the ledger ('framespool audit --json')."

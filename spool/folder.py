@@ -1,0 +1,229 @@
+"""An open spool folder: where things lie, and the one way to write to the index.
+
+::
+
+    SPOOL/
+      index.sqlite3                     what is here and what happened to it
+      reserve                           spare bytes: given up so that a full disk can still acknowledge
+      incoming/<opener>/<name>          shards being written; swept when their opener is dead
+      incoming/<opener>.lock            held for as long as the opener lives
+      workers/<destination>.lock        held by the worker that drains for this destination
+      streams/<stream_id>/stream.json   what the stream is, for rebuilding the index
+      streams/<stream_id>/frames.zarr/  the Zarr store; frames/c.<chunk_idx>.0.0 are the shards
+"""
+
+import hashlib
+import json
+import logging
+import sqlite3
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from spool.clock import Clock
+from spool.disk import NO_SPACE, Disk
+from spool.errors import DiskFailed, SpoolError, SpoolFull
+from spool.index import Index
+from spool.locks import ProcessLock
+from spool.model import Stream, StreamSettings
+from spool.rows import settings_from_json
+from spool.states import StreamState
+from spool.zarr_metadata import STORE_NAME, array_document, array_path, group_document, shard_name
+
+RESERVE_BYTES = 4 << 20
+
+_T = TypeVar("_T")
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpoolFolder:
+    """What producer, worker and recovery share: the paths, the disk, the clock and the index."""
+
+    root: Path
+    disk: Disk
+    clock: Clock
+    index: Index
+
+    @classmethod
+    def open(cls, root: Path, *, disk: Disk, clock: Clock) -> "SpoolFolder":
+        """Open the folder, creating what is missing.
+
+        Durability: every directory created here is durable, with its entry in its parent.
+        """
+        try:
+            for folder in _missing(root):
+                _make_dir(disk, folder)
+            for name in ("incoming", "workers", "streams"):
+                if not (root / name).is_dir():
+                    _make_dir(disk, root / name)
+        except OSError as error:
+            raise translated(error, f"the spool folder {root} cannot be opened") from error
+        index = Index(root / "index.sqlite3", disk)
+        return cls(root=root, disk=disk, clock=clock, index=index)
+
+    def write(self, label: str, change: Callable[[sqlite3.Connection], _T]) -> _T:
+        """Commit a change that must work on a full disk: the reserve is given up for it if need be.
+
+        Durability: on return the change is on stable storage; after a raise nothing has changed.
+        """
+        try:
+            with self.index.writing(label) as db:
+                return change(db)
+        except SpoolFull:
+            if not self._reserve.exists():
+                raise
+            _log.warning("the disk is full; the reserve is given up so that the spool can go on")
+            self.disk.remove(self._reserve, label="reserve")
+        with self.index.writing(label) as db:
+            return change(db)
+
+    def ensure_reserve(self) -> None:
+        """Put the reserve (back) in place; a chunk is accepted only while it is there.
+
+        Raises:
+            OSError: there is no room for it.
+        """
+        if not self._reserve.exists():
+            part = self.root / "incoming" / f"{uuid.uuid4().hex}.reserve"
+            # Not zeros: a file system that compresses would set nothing aside for them.
+            block = hashlib.shake_256(b"framespool reserve").digest(1 << 16)
+            self.disk.write_new(part, [block] * (RESERVE_BYTES // len(block)), label="reserve")
+            self.disk.rename(part, self._reserve, label="reserve")
+
+    @property
+    def _reserve(self) -> Path:
+        return self.root / "reserve"
+
+    # Streams --------------------------------------------------------------------------------------------
+
+    def stream_folder(self, stream_id: str) -> Path:
+        """Where a stream lies. Only stream_ids that come from the index or our own naming get here."""
+        return self.root / "streams" / stream_id
+
+    def store_path(self, stream_id: str) -> Path:
+        """The Zarr store of a stream."""
+        return self.stream_folder(stream_id) / STORE_NAME
+
+    def shard_path(self, stream_id: str, chunk_idx: int) -> Path:
+        """The file of a chunk."""
+        return array_path(self.stream_folder(stream_id)) / shard_name(chunk_idx)
+
+    def make_stream(self, stream: Stream) -> None:
+        """Create a stream's directories and its own description, all durable."""
+        folder = self.stream_folder(stream.stream_id)
+        for path in (folder, folder / STORE_NAME, array_path(folder)):
+            self.disk.make_dir(path, label="stream")
+        self.write_stream_description(stream)
+        self.write_group_document(stream)
+        self.write_array_document(stream, frame_count=0)
+
+    def write_stream_description(self, stream: Stream) -> None:
+        """Write ``stream.json`` durably: what the index is rebuilt from besides the shards."""
+        path = self.stream_folder(stream.stream_id) / "stream.json"
+        part = path.with_name(f"{uuid.uuid4().hex}.part")
+        text = json.dumps(
+            {
+                "format": 1,
+                "stream_id": stream.stream_id,
+                "data_id": stream.data_id,
+                "created_at_ms": stream.created_at_ms,
+                "settings": asdict(stream.settings),
+            },
+            indent=1,
+        )
+        self.disk.write_new(part, [text.encode()], label="stream_json")
+        self.disk.rename(part, path, label="stream_json")
+
+    def read_stream_description(self, stream_id: str) -> Stream:
+        """A stream as its ``stream.json`` describes it.
+
+        Raises:
+            OSError, ValueError, KeyError, TypeError: there is none, or it is damaged.
+        """
+        text = (self.stream_folder(stream_id) / "stream.json").read_text("utf-8")
+        said: dict[str, Any] = json.loads(text)
+        if said["stream_id"] != stream_id:
+            raise ValueError(f"stream.json speaks of {said['stream_id']!r}")
+        return new_stream(
+            stream_id,
+            settings=settings_from_json(json.dumps(said["settings"])),
+            data_id=said["data_id"],
+            created_at_ms=said["created_at_ms"],
+        )
+
+    def write_group_document(self, stream: Stream) -> None:
+        """Write the store's own ``zarr.json``. Derived, like the array's."""
+        self._write_derived(self.store_path(stream.stream_id) / "zarr.json", group_document(stream))
+
+    def write_array_document(self, stream: Stream, *, frame_count: int) -> None:
+        """Let Zarr readers see ``frame_count`` frames. Derived, like the group's."""
+        path = array_path(self.stream_folder(stream.stream_id)) / "zarr.json"
+        self._write_derived(path, array_document(stream, frame_count=frame_count))
+
+    def _write_derived(self, path: Path, document: bytes) -> None:
+        # Nothing durable rests on these files: a failure is told, and mended at the next push or opening.
+        try:
+            self.disk.write_derived(path, document, label="zarr_json")
+        except OSError as error:
+            _log.warning("%s could not be refreshed (%s); the frames are safe, readers see fewer", path, error)
+
+    # Who is alive ---------------------------------------------------------------------------------------
+
+    def incoming_locks(self) -> Iterator[ProcessLock]:
+        """The locks of every opener that ever wrote here and was not swept."""
+        for path in (self.root / "incoming").glob("*.lock"):
+            yield ProcessLock(path)
+
+    def worker_lock(self, destination: str) -> ProcessLock:
+        """The lock of the one worker that drains for this destination."""
+        name = hashlib.sha256(destination.encode()).hexdigest()[:16]
+        return ProcessLock(self.root / "workers" / f"{name}.lock")
+
+
+def new_stream(stream_id: str, *, settings: StreamSettings, data_id: str | None, created_at_ms: int) -> Stream:
+    """A stream at its very beginning."""
+    return Stream(
+        stream_id=stream_id,
+        data_id=data_id,
+        settings=settings,
+        state=StreamState.OPEN,
+        height=None,
+        width=None,
+        next_chunk_idx=0,
+        watermark=-1,
+        created_at_ms=created_at_ms,
+        sealed_at_ms=None,
+        finalized_at_ms=None,
+        held=None,
+        trouble=None,
+        clock_offset_ms=None,
+        clock_uncertainty_ms=None,
+        lease_owner=None,
+        lease_until_ms=None,
+    )
+
+
+def translated(error: OSError, what: str) -> SpoolError:
+    """The spool's own error for one of the operating system's."""
+    if error.errno in NO_SPACE:
+        return SpoolFull(f"{what}: the disk is full")
+    return DiskFailed(f"{what}: {error}")
+
+
+def _missing(root: Path) -> list[Path]:
+    """The directories from the top down that must be made for ``root`` to exist."""
+    absent = [folder for folder in (root, *root.parents) if not folder.is_dir()]
+    return list(reversed(absent))
+
+
+def _make_dir(disk: Disk, folder: Path) -> None:
+    try:
+        disk.make_dir(folder, label="folder")
+    except FileExistsError:
+        if not folder.is_dir():
+            raise
+        # Another opener was quicker; its entry must be durable before we rely on it.
+        disk.sync_dir(folder.parent, label="folder")

@@ -1,0 +1,137 @@
+"""The index: one SQLite database that says what is in the spool and what has happened to it.
+
+* A commit survives power loss: rollback journal with ``synchronous=EXTRA``. WAL is not used: with several
+  connections it can lose commits in SQLite 3.7.0 to 3.51.2, and Python often links an old one (ADR 0004).
+* ``journal_mode=PERSIST`` keeps the journal's blocks, so that a commit on a full disk finds room.
+* Every write transaction is ``BEGIN IMMEDIATE``: it holds the only write lock from its first statement, so
+  what it reads is still true when it commits. Producers and workers in any number of processes meet here.
+"""
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+
+from spool.disk import Disk
+from spool.errors import DiskFailed, SpoolDamaged, SpoolError, SpoolFull, SpoolTooNew
+
+FORMAT_VERSION = 1
+_BUSY_TIMEOUT_S = 60.0
+
+
+class Index:
+    """A connection to the index, shared by the threads of one `Spool`.
+
+    Args:
+        path: the database file; created with its schema when missing.
+        disk: told before each commit, so that a test can fail or kill exactly there.
+    """
+
+    def __init__(self, path: Path, disk: Disk) -> None:
+        self._path = path
+        self._disk = disk
+        self._lock = threading.RLock()
+        self._pid = os.getpid()
+        try:
+            self._db = sqlite3.connect(
+                path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+            )
+            self._configure()
+            self._migrate()
+        except sqlite3.Error as error:
+            raise _translated(error, path) from error
+
+    def close(self) -> None:
+        """Close the connection; everything committed stays."""
+        with self._lock:
+            self._db.close()
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A consistent view for a few statements."""
+        yield from self._transaction("BEGIN", label=None)
+
+    @contextmanager
+    def writing(self, label: str) -> Iterator[sqlite3.Connection]:
+        """The only write transaction at this moment in any process; durable when the block is left.
+
+        Raises:
+            SpoolFull: the disk has no room for the commit; nothing was changed.
+            DiskFailed: the disk refused; on reopening the change is there whole, or not at all.
+        """
+        yield from self._transaction("BEGIN IMMEDIATE", label=label)
+
+    def _transaction(self, begin: str, *, label: str | None) -> Iterator[sqlite3.Connection]:
+        if os.getpid() != self._pid:
+            raise SpoolError(
+                "this spool was opened before the process forked",
+                hint="Open the spool again in the child process; SQLite connections do not survive a fork.",
+            )
+        with self._lock:
+            try:
+                self._db.execute(begin)
+                try:
+                    yield self._db
+                    if label is not None:
+                        self._disk.before(f"{label}.commit", self._path)
+                    self._db.execute("COMMIT")
+                except BaseException:
+                    if self._db.in_transaction:
+                        self._db.execute("ROLLBACK")
+                    raise
+            except sqlite3.Error as error:
+                raise _translated(error, self._path) from error
+
+    def _configure(self) -> None:
+        # Order matters: the journal mode is set before anything is read or written.
+        for pragma in (
+            "journal_mode = PERSIST",
+            "synchronous = EXTRA",
+            "fullfsync = ON",  # macOS: F_FULLFSYNC; ignored elsewhere
+            "foreign_keys = ON",
+            "temp_store = MEMORY",  # no temporary files on a full disk
+            "trusted_schema = OFF",
+        ):
+            self._db.execute(f"PRAGMA {pragma}").fetchall()
+
+    def _migrate(self) -> None:
+        with self._lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                version = self._db.execute("PRAGMA user_version").fetchone()[0]
+                if version > FORMAT_VERSION:
+                    raise SpoolTooNew(
+                        f"{self._path} has format {version}; this framespool reads up to {FORMAT_VERSION}"
+                    )
+                if version == 0:
+                    for statement in _statements(files("spool").joinpath("schema.sql").read_text("utf-8")):
+                        self._db.execute(statement)
+                    self._db.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
+                    self._disk.before("index.create.commit", self._path)
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The statements of an SQL script, one by one: ``executescript`` would commit the transaction."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+def _translated(error: sqlite3.Error, path: Path) -> SpoolError:
+    code = getattr(error, "sqlite_errorcode", None)
+    primary = code & 0xFF if code is not None else None
+    if primary == sqlite3.SQLITE_FULL:
+        return SpoolFull(f"the disk is full: {path.name} could not be written")
+    if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return SpoolDamaged(f"{path} cannot be read as the index of a spool ({error})")
+    return DiskFailed(f"{path} refused an operation: {error}")

@@ -1,0 +1,279 @@
+"""Accepting a chunk: from frames in memory to bytes, directory entry and index row on stable storage.
+
+The order is the promise, and every step has its label for the tests:
+
+1. the whole shard is written to a new file under ``incoming/`` and fsynced      ``shard.write``, ``shard.fsync``
+2. under the index's write lock it is renamed to its Zarr chunk key,             ``shard.rename``
+   and the directory is fsynced                                                  ``shard.fsync_dir``
+3. the row and its ledger entry are committed                                    ``push.commit``
+
+A producer that dies before 2 leaves a file that is swept; between 2 and 3 one that is adopted. Because 2 and 3
+happen under the one write lock, two producers can never place different bytes for the same chunk.
+"""
+
+import contextlib
+import logging
+import os
+import sqlite3
+import threading
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import SupportsIndex
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from spool import frames as checks
+from spool import ledger, rows, shards
+from spool.errors import ChunkConflict, ShardDamaged, SpoolError, SpoolFull, StreamSealed, UnknownStream
+from spool.folder import SpoolFolder, translated
+from spool.locks import ProcessLock
+from spool.model import Chunk, Stream
+from spool.pruning import prune
+from spool.retention import Limits, shortfall
+from spool.states import ChunkState, StreamState
+
+_RUNS_PER_THREAD = 4
+
+_log = logging.getLogger(__name__)
+
+
+class Intake:
+    """The producer's side of a spool; one for each open `Spool`, used by any number of threads."""
+
+    def __init__(self, folder: SpoolFolder, limits: Limits) -> None:
+        self._folder = folder
+        self._limits = limits
+        self._lock = threading.Lock()
+        self._opener: ProcessLock | None = None
+        self._thread_count = os.cpu_count() or 1
+        self._threads = ThreadPoolExecutor(self._thread_count, thread_name_prefix="framespool-encode")
+
+    def close(self) -> None:
+        """Stop encoding and let go of the incoming folder, which is then empty."""
+        self._threads.shutdown()
+        if self._opener is not None:
+            with contextlib.suppress(OSError):  # not empty, or gone: the next opening sweeps it
+                self._opener.path.with_suffix("").rmdir()
+            self._opener.release()
+
+    def claim_incoming(self) -> Path:
+        """This opener's own folder under ``incoming/``, which nobody sweeps while the process lives."""
+        with self._lock:
+            while self._opener is None:
+                path = self._folder.root / "incoming" / f"{uuid.uuid4().hex}.lock"
+                lock = ProcessLock(path)
+                if not lock.acquire():
+                    continue  # a recovery looked at it in this very moment
+                path.with_suffix("").mkdir(mode=0o700)
+                self._opener = lock
+            return self._opener.path.with_suffix("")
+
+    def push(
+        self, ref: str, chunk_idx: SupportsIndex, frames: ArrayLike, capture_start_ms_utc: float | None
+    ) -> Chunk:
+        """See `Spool.push`."""
+        idx = checks.accept_chunk_idx(chunk_idx)
+        with self._folder.index.reading() as db:
+            _, stream = _open_stream(db, ref)
+        array = checks.accept_frames(frames, stream)
+        now = self._folder.clock.now_ms()
+        capture = checks.accept_capture_start(
+            capture_start_ms_utc, now_ms=now, n=array.shape[0], fps=stream.settings.fps
+        )
+        shard = shards.encode(array, self._threads, runs_per_chunk=self._thread_count * _RUNS_PER_THREAD)
+        description = shards.Description(
+            stream_id=stream.stream_id,
+            chunk_idx=idx,
+            n=shard.n,
+            height=shard.height,
+            width=shard.width,
+            chunk_size=stream.settings.chunk_size,
+            capture_start_ms_utc=capture,
+            spooled_at_ms=now,
+            sha256=shard.sha256,
+            wire_bytes=shard.wire_bytes,
+        )
+        if (before := self._already_here(stream, description, array)) is not None:
+            return before
+        pieces = shards.spool_form(shard, description)
+        self._make_room(sum(map(len, pieces)))
+        part = self.claim_incoming() / uuid.uuid4().hex
+        try:
+            self._folder.disk.write_new(part, pieces, label="shard")
+        except OSError as error:
+            raise translated(error, f"chunk {idx} could not be written") from error
+        try:
+            return self._place(part, description, array)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def _place(self, part: Path, description: shards.Description, array: NDArray[np.uint8]) -> Chunk:
+        """Steps 2 and 3; the chunk that holds these frames, which another producer may have placed first."""
+        final = self._folder.shard_path(description.stream_id, description.chunk_idx)
+        placed = False
+        try:
+            with self._folder.index.writing("push") as db:
+                key, stream = _open_stream(db, description.stream_id)
+                checks.require_same_size(stream, description.height, description.width)
+                if not _chunk_at(db, key, description.chunk_idx):
+                    chunk = _new_chunk(description, disk_bytes=part.stat().st_size)
+                    self._folder.disk.rename(part, final, label="shard")
+                    placed = True
+                    rows.insert_chunk(db, key, chunk)
+                    ledger.append(
+                        db,
+                        "spooled",
+                        at_ms=description.spooled_at_ms,
+                        stream_id=chunk.stream_id,
+                        chunk_idx=chunk.chunk_idx,
+                        detail=ledger.chunk_facts(chunk),
+                    )
+                    self._let_array_grow(stream, chunk)
+                    return chunk
+        except OSError as error:
+            self._undo(description, placed=placed)
+            raise translated(error, f"chunk {description.chunk_idx} could not be stored") from error
+        except SpoolError:
+            self._undo(description, placed=placed)
+            raise
+        before = self._already_here(stream, description, array)
+        assert before is not None
+        return before
+
+    def _let_array_grow(self, stream: Stream, chunk: Chunk) -> None:
+        """Show the new frames to Zarr readers; under the write lock, so that the length never goes back."""
+        if chunk.chunk_idx >= stream.next_chunk_idx:
+            self._folder.write_array_document(
+                replace(stream, height=chunk.height, width=chunk.width),
+                frame_count=chunk.chunk_idx * stream.settings.chunk_size + chunk.n,
+            )
+
+    def _undo(self, description: shards.Description, *, placed: bool) -> None:
+        """Remove the shard of a push that raised, if its row is not there. What cannot be removed now has no
+        row either: the next push of this chunk replaces it, or the next opening adopts it.
+        """  # noqa: D205 - one thought
+        if not placed:
+            return
+
+        def remove(db: sqlite3.Connection) -> None:
+            found = rows.find_stream(db, description.stream_id)
+            assert found is not None
+            if not _chunk_at(db, found[0], description.chunk_idx):
+                path = self._folder.shard_path(description.stream_id, description.chunk_idx)
+                self._folder.disk.remove(path, label="push_undo")
+
+        try:
+            with self._folder.index.writing("push_undo") as db:
+                remove(db)
+        except (SpoolError, OSError) as error:
+            _log.warning("the unfinished chunk %d stays on disk: %s", description.chunk_idx, error)
+
+    def _already_here(
+        self, stream: Stream, description: shards.Description, array: NDArray[np.uint8]
+    ) -> Chunk | None:
+        """The chunk that is already spooled under this index with the same frames; ``None`` when it is free.
+
+        Raises:
+            ChunkConflict: other frames are there, or a person has discarded the chunk.
+        """
+        idx = description.chunk_idx
+        with self._folder.index.reading() as db:
+            found = rows.find_stream(db, stream.stream_id)
+            assert found is not None
+            chunk = _chunk_at(db, found[0], idx)
+        if chunk is None:
+            return None
+        if chunk.state == ChunkState.DISCARDED:
+            raise ChunkConflict(f"chunk {idx} was discarded by a person and is not accepted again")
+        if chunk.sha256 == description.sha256 or self._same_frames(stream, chunk, array):
+            return chunk
+        raise ChunkConflict(f"chunk {idx} is already spooled with other frames")
+
+    def _same_frames(self, stream: Stream, chunk: Chunk, array: NDArray[np.uint8]) -> bool:
+        """Compare frame by frame: another zstd release may encode the same frames differently."""
+        if (chunk.n, chunk.height, chunk.width) != array.shape or chunk.disk_bytes == 0:
+            return False
+        try:
+            body = shards.read_wire_form(
+                self._folder.shard_path(chunk.stream_id, chunk.chunk_idx),
+                n=chunk.n,
+                chunk_size=stream.settings.chunk_size,
+                wire_bytes=chunk.wire_bytes,
+                sha256=chunk.sha256,
+            )
+        except (ShardDamaged, OSError):
+            return False
+        stored = shards.decode(body, n=chunk.n, height=chunk.height, width=chunk.width)
+        return bool(np.array_equal(stored, array))
+
+    def _make_room(self, needed_bytes: int) -> None:
+        """Prune acknowledged chunks until the limits allow so many bytes more.
+
+        Raises:
+            SpoolFull: even then there is no room.
+        """
+        lacking = self._lacking(needed_bytes)
+        if lacking > 0:
+            prune(self._folder, wanted_bytes=lacking)
+            lacking = self._lacking(needed_bytes)
+        used, free = self._usage()
+        if lacking > 0:
+            raise SpoolFull(
+                f"the spool is full: the chunk needs {needed_bytes:,} bytes, the spool holds {used:,} of at most "
+                f"{self._limits.max_bytes or 'any'}, and {free:,} are free on the disk where "
+                f"{self._limits.min_free_bytes:,} must stay free; nothing more may be pruned",
+                needed_bytes=needed_bytes,
+                used_bytes=used,
+                free_bytes=free,
+            )
+        try:
+            self._folder.ensure_reserve()
+        except OSError as error:
+            raise translated(error, "the spool's reserve could not be set aside") from error
+
+    def _lacking(self, needed_bytes: int) -> int:
+        used, free = self._usage()
+        return shortfall(self._limits, used_bytes=used, free_bytes=free, needed_bytes=needed_bytes)
+
+    def _usage(self) -> tuple[int, int]:
+        with self._folder.index.reading() as db:
+            used = rows.disk_bytes(db)
+        return used, self._folder.disk.free_bytes(self._folder.root)
+
+
+def _open_stream(db: sqlite3.Connection, ref: str) -> tuple[int, Stream]:
+    found = rows.find_stream(db, ref)
+    if found is None:
+        raise UnknownStream(f"this spool has no stream {ref!r}")
+    if found[1].state != StreamState.OPEN:
+        raise StreamSealed(f"stream {ref} is {found[1].state}: no more chunks can come")
+    return found
+
+
+def _chunk_at(db: sqlite3.Connection, stream_key: int, chunk_idx: int) -> Chunk | None:
+    found = rows.select_chunks(db, "c.stream_key = ? AND c.chunk_idx = ?", (stream_key, chunk_idx))
+    return found[0] if found else None
+
+
+def _new_chunk(description: shards.Description, *, disk_bytes: int) -> Chunk:
+    return Chunk(
+        stream_id=description.stream_id,
+        chunk_idx=description.chunk_idx,
+        state=ChunkState.SPOOLED,
+        n=description.n,
+        height=description.height,
+        width=description.width,
+        wire_bytes=description.wire_bytes,
+        sha256=description.sha256,
+        disk_bytes=disk_bytes,
+        capture_start_ms_utc=description.capture_start_ms_utc,
+        spooled_at_ms=description.spooled_at_ms,
+        attempts=0,
+        acknowledged_at_ms=None,
+        receipt=None,
+        parked_reason=None,
+        pruned_at_ms=None,
+    )

@@ -1,0 +1,208 @@
+"""A stream under lease: what the one worker that delivers it may do.
+
+Every change names the lease's token in its transaction. A worker that was asleep for longer than its lease
+therefore cannot record anything once another has taken the stream: it gets `LeaseLost`, and the other one
+repeats the upload with the same bytes.
+"""
+
+import json
+import sqlite3
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from spool import ledger, rows, shards
+from spool.errors import LeaseLost
+from spool.folder import SpoolFolder
+from spool.model import Chunk, Receipt, Stream
+
+
+class LeasedStream:
+    """One stream, held by one worker until the lease ends. Thread-safe; made by `Spool.lease`."""
+
+    def __init__(
+        self, folder: SpoolFolder, key: int, stream: Stream, *, owner: str, token: int, ttl_s: float
+    ) -> None:
+        self._folder = folder
+        self._key = key
+        self._owner = owner
+        self._token = token
+        self._ttl_ms = int(ttl_s * 1000)
+        self.stream_id = stream.stream_id
+
+    # Reading --------------------------------------------------------------------------------------------
+
+    def stream(self) -> Stream:
+        """The stream as it is now."""
+        with self._folder.index.reading() as db:
+            found = rows.find_stream(db, self.stream_id)
+        assert found is not None
+        return found[1]
+
+    def next_waiting(self, *, after_idx: int = -1) -> Chunk | None:
+        """The waiting chunk with the lowest chunk_idx above ``after_idx``; ``None`` when there is none."""
+        with self._folder.index.reading() as db:
+            found = rows.select_chunks(
+                db,
+                "c.stream_key = ? AND c.state = 'spooled' AND c.chunk_idx > ? ORDER BY c.chunk_idx",
+                (self._key, after_idx),
+                limit=1,
+            )
+        return found[0] if found else None
+
+    def read(self, chunk: Chunk) -> bytes:
+        """The bytes to send, checked against the digest taken when they were pushed.
+
+        Raises:
+            ShardDamaged: they are missing or are not those that were spooled.
+            OSError: the disk failed to give them.
+        """
+        return shards.read_wire_form(
+            self._shard_path(chunk.chunk_idx),
+            n=chunk.n,
+            chunk_size=self.stream().settings.chunk_size,
+            wire_bytes=chunk.wire_bytes,
+            sha256=chunk.sha256,
+        )
+
+    # Recording ------------------------------------------------------------------------------------------
+
+    def attempt_started(self, chunk: Chunk) -> None:
+        """An upload of this chunk is about to begin.
+
+        Durability: on return the attempt is on record, whatever happens to this process.
+        """
+
+        def change(db: sqlite3.Connection) -> None:
+            db.execute(
+                "UPDATE chunks SET attempts = attempts + 1"
+                " WHERE stream_key = ? AND chunk_idx = ? AND state = 'spooled'",
+                (self._key, chunk.chunk_idx),
+            )
+            self._record(db, "attempt_started", chunk.chunk_idx)
+
+        self._write("attempt", change)
+
+    def attempt_failed(self, chunk: Chunk, detail: dict[str, Any]) -> None:
+        """The upload did not lead to a receipt; the chunk goes on waiting."""
+        self._write("attempt", lambda db: self._record(db, "attempt_failed", chunk.chunk_idx, detail))
+
+    def acknowledge(self, chunk: Chunk, receipt: Receipt) -> None:
+        """Record the destination's receipt.
+
+        Durability: on return the receipt is on stable storage; only then may the chunk be pruned.
+
+        Raises:
+            LeaseLost: another worker has the stream; the receipt was not recorded.
+            IllegalTransition: the chunk was not waiting.
+        """
+
+        def change(db: sqlite3.Connection) -> None:
+            now = self._folder.clock.now_ms()
+            event = rows.move_chunk(
+                db,
+                self._key,
+                chunk.chunk_idx,
+                "acknowledge",
+                acknowledged_at_ms=now,
+                receipt=json.dumps(asdict(receipt)),
+            )
+            rows.advance_watermark(db, self._key)
+            self._record(db, event, chunk.chunk_idx, asdict(receipt))
+
+        self._write("acknowledge", change)
+
+    def park(self, chunk: Chunk, reason: str) -> None:
+        """Set the chunk aside, kept and visible, until a person retries or discards it."""
+
+        def change(db: sqlite3.Connection) -> None:
+            event = rows.move_chunk(db, self._key, chunk.chunk_idx, "park", parked_reason=reason)
+            self._record(db, event, chunk.chunk_idx, {"why": reason})
+
+        self._write("park", change)
+
+    def hold(self, reason: str) -> None:
+        """Send nothing more of this stream until a person decides. Everything is kept."""
+
+        def change(db: sqlite3.Connection) -> None:
+            db.execute("UPDATE streams SET held = ? WHERE stream_key = ?", (reason, self._key))
+            self._record(db, "held", None, {"why": reason})
+
+        self._write("hold", change)
+
+    def note_trouble(self, trouble: str | None, *, event: str, detail: dict[str, Any] | None = None) -> None:
+        """Say for ``status`` what is wrong at the moment (``None``: nothing any more), and record it."""
+
+        def change(db: sqlite3.Connection) -> None:
+            db.execute("UPDATE streams SET trouble = ? WHERE stream_key = ?", (trouble, self._key))
+            self._record(db, event, None, detail)
+
+        self._write("note", change)
+
+    def finalize(self, detail: dict[str, Any]) -> None:
+        """The destination has accepted the end of the stream.
+
+        Raises:
+            IllegalTransition: the stream is not sealed, or a chunk is still waiting or parked.
+        """
+
+        def change(db: sqlite3.Connection) -> None:
+            rows.require_nothing_left(db, self._key)
+            event = rows.move_stream(
+                db, self._key, "finalize", finalized_at_ms=self._folder.clock.now_ms(), trouble=None
+            )
+            self._record(db, event, None, detail)
+
+        self._write("finalize", change)
+
+    # The lease ------------------------------------------------------------------------------------------
+
+    def renew(self) -> None:
+        """Hold the stream for another term.
+
+        Raises:
+            LeaseLost: it ran out, and another worker has the stream.
+        """
+
+        def change(db: sqlite3.Connection) -> None:
+            until = self._folder.clock.now_ms() + self._ttl_ms
+            db.execute("UPDATE streams SET lease_until_ms = ? WHERE stream_key = ?", (until, self._key))
+
+        self._write("lease", change)
+
+    def release(self) -> None:
+        """Let the stream go at once; harmless when the lease was lost."""
+
+        def change(db: sqlite3.Connection) -> None:
+            db.execute(
+                "UPDATE streams SET lease_owner = NULL, lease_until_ms = NULL"
+                " WHERE stream_key = ? AND lease_token = ?",
+                (self._key, self._token),
+            )
+
+        self._folder.write("lease", change)
+
+    def _write(self, label: str, change: Callable[[sqlite3.Connection], None]) -> None:
+        def fenced(db: sqlite3.Connection) -> None:
+            (token,) = db.execute("SELECT lease_token FROM streams WHERE stream_key = ?", (self._key,)).fetchone()
+            if token != self._token:
+                raise LeaseLost(f"{self._owner} has lost the lease of {self.stream_id}")
+            change(db)
+
+        self._folder.write(label, fenced)
+
+    def _record(
+        self, db: sqlite3.Connection, event: str, chunk_idx: int | None, detail: dict[str, Any] | None = None
+    ) -> None:
+        ledger.append(
+            db,
+            event,
+            at_ms=self._folder.clock.now_ms(),
+            stream_id=self.stream_id,
+            chunk_idx=chunk_idx,
+            detail=detail,
+        )
+
+    def _shard_path(self, chunk_idx: int) -> Path:
+        return self._folder.shard_path(self.stream_id, chunk_idx)

@@ -1,0 +1,92 @@
+"""The append-only, hash-chained record of everything that happened.
+
+Each row's digest covers the row and the digest before it, so that an edited, dropped, swapped or inserted
+row breaks the chain at that place. Rows are written in the transaction of the change they record: a change
+without its row, or a row without its change, cannot exist.
+"""
+
+import hashlib
+import json
+import sqlite3
+from typing import Any
+
+from spool.model import Chunk, Event
+
+GENESIS = bytes(32)
+"""The digest that the first row commits to."""
+
+_COLUMNS = "seq, at_ms, stream_id, chunk_idx, event, detail, previous, digest"
+
+
+def append(
+    db: sqlite3.Connection,
+    event: str,
+    *,
+    at_ms: int,
+    stream_id: str | None = None,
+    chunk_idx: int | None = None,
+    detail: dict[str, Any] | None = None,
+) -> None:
+    """Add a row inside the caller's transaction; durable with its commit."""
+    last = db.execute("SELECT seq, digest FROM ledger ORDER BY seq DESC LIMIT 1").fetchone()
+    seq, previous = (last[0] + 1, last[1]) if last else (1, GENESIS)
+    text = json.dumps(detail or {}, sort_keys=True, separators=(",", ":"))
+    digest = row_digest(previous, seq, at_ms, stream_id, chunk_idx, event, text)
+    db.execute(
+        f"INSERT INTO ledger ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - a constant
+        (seq, at_ms, stream_id, chunk_idx, event, text, previous, digest),
+    )
+
+
+def chunk_facts(chunk: Chunk) -> dict[str, Any]:
+    """What the ledger keeps of a chunk when it enters, so that its index row can be told from it."""
+    return {
+        "n": chunk.n,
+        "height": chunk.height,
+        "width": chunk.width,
+        "bytes": chunk.wire_bytes,
+        "sha256": chunk.sha256,
+        "capture_start_ms_utc": chunk.capture_start_ms_utc,
+    }
+
+
+def row_digest(
+    previous: bytes, seq: int, at_ms: int, stream_id: str | None, chunk_idx: int | None, event: str, text: str
+) -> bytes:
+    """SHA-256 over the previous digest and the row, as 32 bytes."""
+    row = json.dumps([seq, at_ms, stream_id, chunk_idx, event, text], separators=(",", ":"))
+    return hashlib.sha256(previous + row.encode()).digest()
+
+
+def events(db: sqlite3.Connection, stream_id: str | None, *, after_seq: int, limit: int) -> list[Event]:
+    """Rows in order, of one stream or of all, from after a ``seq``."""
+    rows = db.execute(
+        f"SELECT {_COLUMNS} FROM ledger WHERE (?1 IS NULL OR stream_id = ?1) AND seq > ?2"  # noqa: S608 - a constant
+        " ORDER BY seq LIMIT ?3",
+        (stream_id, after_seq, limit),
+    )
+    return [
+        Event(
+            seq=row[0],
+            at_ms=row[1],
+            stream_id=row[2],
+            chunk_idx=row[3],
+            event=row[4],
+            detail=json.loads(row[5]),
+            previous=row[6],
+            digest=row[7],
+        )
+        for row in rows
+    ]
+
+
+def first_break(db: sqlite3.Connection) -> int | None:
+    """The ``seq`` at which the chain does not hold; ``None`` when every row commits to the one before."""
+    expected, previous = 1, GENESIS
+    for row in db.execute(f"SELECT {_COLUMNS} FROM ledger ORDER BY seq"):  # noqa: S608 - a constant
+        seq, at_ms, stream_id, chunk_idx, event, text, said_previous, digest = row
+        honest = row_digest(previous, seq, at_ms, stream_id, chunk_idx, event, text)
+        if seq != expected or said_previous != previous or digest != honest:
+            return int(expected)
+        expected, previous = seq + 1, digest
+    return None

@@ -1,0 +1,75 @@
+"""Deleting local bytes, which only ever follows a commit that says they may go.
+
+The index first, the file after: a crash between leaves a file that the next opening removes. The other order
+could leave a row that promises bytes which are gone.
+"""
+
+import sqlite3
+from functools import partial
+
+from spool import ledger, rows
+from spool.errors import IllegalTransition
+from spool.folder import SpoolFolder
+from spool.model import Chunk
+
+_BATCH = 64
+
+
+def prune(
+    folder: SpoolFolder, *, wanted_bytes: int | None = None, before_ms: int | None = None
+) -> tuple[int, int]:
+    """Delete the shards of acknowledged chunks, the longest acknowledged first.
+
+    Args:
+        folder: the spool.
+        wanted_bytes: stop once so much is freed; ``None`` for no such limit.
+        before_ms: only chunks acknowledged before this moment; ``None`` for all.
+
+    Returns:
+        How many shards and how many bytes were deleted. The index rows stay for ever.
+    """
+    chunks = freed = 0
+    while wanted_bytes is None or freed < wanted_bytes:
+        batch = folder.write("prune", partial(_release, folder, wanted_bytes, freed, before_ms))
+        if not batch:
+            break
+        for chunk in batch:
+            folder.disk.remove(folder.shard_path(chunk.stream_id, chunk.chunk_idx), label="prune")
+            freed += chunk.disk_bytes
+        chunks += len(batch)
+    return chunks, freed
+
+
+def _release(
+    folder: SpoolFolder, wanted_bytes: int | None, freed: int, before_ms: int | None, db: sqlite3.Connection
+) -> list[Chunk]:
+    now = folder.clock.now_ms()
+    oldest = rows.select_chunks(
+        db,
+        "c.state = 'acknowledged' AND c.disk_bytes > 0 AND c.acknowledged_at_ms < ?"
+        " ORDER BY c.acknowledged_at_ms, c.stream_key, c.chunk_idx",
+        (before_ms if before_ms is not None else 2**62,),
+        limit=_BATCH,
+    )
+    batch = []
+    for chunk in oldest:
+        if wanted_bytes is not None and freed >= wanted_bytes:
+            break
+        freed += chunk.disk_bytes
+        batch.append(chunk)
+        cursor = db.execute(
+            "UPDATE chunks SET disk_bytes = 0, pruned_at_ms = ? WHERE chunk_idx = ? AND state = 'acknowledged'"
+            " AND stream_key = (SELECT stream_key FROM streams WHERE stream_id = ?)",
+            (now, chunk.chunk_idx, chunk.stream_id),
+        )
+        if cursor.rowcount != 1:
+            raise IllegalTransition(f"chunk {chunk.chunk_idx} cannot be pruned: it is not acknowledged")
+        ledger.append(
+            db,
+            "pruned",
+            at_ms=now,
+            stream_id=chunk.stream_id,
+            chunk_idx=chunk.chunk_idx,
+            detail={"disk_bytes": chunk.disk_bytes},
+        )
+    return batch

@@ -1,0 +1,214 @@
+"""What happens when a spool is opened: files, index and Zarr metadata are made to agree, without a person.
+
+* Shards that a dead opener had not finished are swept: they were never accepted.
+* A whole shard without an index row (its process died between the two) is adopted: its push never
+  returned, but the frames may exist nowhere else, and the shard says what it is.
+* A pruned or discarded shard whose file is still there is removed: the commit had been made.
+* A waiting chunk whose file is gone is parked, visibly, so that the others can go on.
+* A stream folder without an index row is adopted from its ``stream.json``.
+
+Everything is looked at first without a lock, and decided under the write lock: a live producer renames its
+shard and commits its row under that same lock, so a file without a row is then truly left over. Running it
+twice, or killing it anywhere, changes nothing about the result.
+"""
+
+import logging
+import os
+import re
+import shutil
+import sqlite3
+import uuid
+from functools import partial
+from pathlib import Path
+
+from spool import ledger, rows, shards
+from spool.errors import ShardDamaged, SpoolError
+from spool.folder import SpoolFolder
+from spool.model import Chunk, Stream
+from spool.states import ChunkState, StreamState
+from spool.zarr_metadata import array_document, array_path, chunk_idx_of
+
+STREAM_ID = re.compile(r"[0-9a-z][0-9a-z-]{0,63}")
+"""What a stream_id looks like; no other folder name is touched."""
+
+_log = logging.getLogger(__name__)
+
+
+def recover(folder: SpoolFolder) -> None:
+    """Make the spool whole again; see the module's text.
+
+    Raises:
+        SpoolError: the disk refused; nothing is lost, opening again tries again.
+    """
+    _sweep_incoming(folder)
+    _adopt_streams(folder)
+    with folder.index.reading() as db:
+        streams = rows.all_streams(db)
+    for key, stream in streams:
+        _reconcile(folder, key, stream)
+
+
+def _sweep_incoming(folder: SpoolFolder) -> None:
+    for lock in folder.incoming_locks():
+        if lock.acquire():
+            shutil.rmtree(lock.path.with_suffix(""), ignore_errors=True)
+            lock.path.unlink(missing_ok=True)
+            lock.release()
+
+
+def _adopt_streams(folder: SpoolFolder) -> None:
+    with folder.index.reading() as db:
+        known = {stream.stream_id for _, stream in rows.all_streams(db)}
+    for entry in sorted(os.listdir(folder.root / "streams")):
+        if entry in known or not STREAM_ID.fullmatch(entry):
+            continue
+        try:
+            stream = folder.read_stream_description(entry)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            _log.warning("%s is left alone: its stream.json cannot be read (%s)", entry, error)
+            continue
+        folder.write("recover_stream", partial(_adopt_stream, folder, stream))
+
+
+def _adopt_stream(folder: SpoolFolder, stream: Stream, db: sqlite3.Connection) -> None:
+    if rows.find_stream(db, stream.stream_id):
+        return  # its opener was alive and has committed it meanwhile
+    rows.insert_stream(db, stream)
+    ledger.append(
+        db,
+        "recovered",
+        at_ms=folder.clock.now_ms(),
+        stream_id=stream.stream_id,
+        detail={"what": "stream", "data_id": stream.data_id},
+    )
+    _log.warning("stream %s had no index row; it was taken up again from its folder", stream.stream_id)
+
+
+def _reconcile(folder: SpoolFolder, key: int, stream: Stream) -> None:
+    path = array_path(folder.stream_folder(stream.stream_id))
+    try:
+        names = os.listdir(path)
+    except FileNotFoundError:
+        names = []
+    on_disk = {idx for name in names if (idx := chunk_idx_of(name)) is not None}
+    with folder.index.reading() as db:
+        known = {
+            idx: (state, disk_bytes)
+            for idx, state, disk_bytes in db.execute(
+                "SELECT chunk_idx, state, disk_bytes FROM chunks WHERE stream_key = ?", (key,)
+            )
+        }
+    for idx in sorted(on_disk - known.keys()):
+        folder.write("recover_chunk", partial(_adopt_chunk, folder, stream.stream_id, idx))
+    for idx, (state, disk_bytes) in known.items():
+        if idx in on_disk and disk_bytes == 0:
+            folder.disk.remove(folder.shard_path(stream.stream_id, idx), label="recover_prune")
+        elif idx not in on_disk and state == ChunkState.SPOOLED:
+            folder.write("recover_missing", partial(_park_missing, folder, key, stream, idx))
+    for name in names:
+        if name.startswith(".zarr.json."):
+            folder.disk.remove(path / name, label="recover_zarr_json")
+    if path.is_dir() and not _array_document_is_fresh(folder, stream.stream_id):
+        folder.write("recover_zarr_json", partial(_refresh, folder, stream.stream_id))
+
+
+def _adopt_chunk(folder: SpoolFolder, stream_id: str, idx: int, db: sqlite3.Connection) -> None:
+    found = rows.find_stream(db, stream_id)
+    path = folder.shard_path(stream_id, idx)
+    if found is None or not path.exists():
+        return
+    key, stream = found
+    if rows.select_chunks(db, "c.stream_key = ? AND c.chunk_idx = ?", (key, idx)):
+        return  # its producer was alive and has committed it meanwhile
+    now = folder.clock.now_ms()
+    try:
+        chunk = _described(path, stream, idx)
+    except OSError as error:
+        _log.warning("%s cannot be read (%s); it is left for the next time", path, error)
+        return
+    except SpoolError as error:
+        aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.aside")
+        folder.disk.rename(path, aside, label="recover_aside")
+        detail = {"what": "set aside", "why": str(error), "file": aside.name}
+        ledger.append(db, "recovered", at_ms=now, stream_id=stream_id, chunk_idx=idx, detail=detail)
+        _log.warning("chunk %d of %s was never accepted and is set aside: %s", idx, stream_id, error)
+        return
+    # The rename may not have reached the disk before its process died.
+    folder.disk.sync_dir(path.parent, label="recover_chunk")
+    rows.insert_chunk(db, key, chunk)
+    detail = {"what": "chunk", **ledger.chunk_facts(chunk)}
+    ledger.append(db, "recovered", at_ms=now, stream_id=stream_id, chunk_idx=idx, detail=detail)
+    _log.warning("chunk %d of %s was whole on disk without an index row; it was taken up", idx, stream_id)
+
+
+def _described(path: Path, stream: Stream, idx: int) -> Chunk:
+    """The chunk that a shard says it is, checked byte by byte and against its stream."""
+    settings = stream.settings
+    said = shards.read_description(path, chunk_size=settings.chunk_size)
+    shards.read_wire_form(
+        path, n=said.n, chunk_size=settings.chunk_size, wire_bytes=said.wire_bytes, sha256=said.sha256
+    )
+    if (said.stream_id, said.chunk_idx, said.chunk_size) != (stream.stream_id, idx, settings.chunk_size):
+        raise ShardDamaged(f"it says it is chunk {said.chunk_idx} of {said.stream_id}")
+    if stream.height is not None and (said.height, said.width) != (stream.height, stream.width):
+        raise ShardDamaged(f"its frames are {said.height} x {said.width}, the stream's are not")
+    if stream.state == StreamState.FINALIZED:
+        raise ShardDamaged("the stream is finalized; no chunk can follow")
+    return Chunk(
+        stream_id=stream.stream_id,
+        chunk_idx=idx,
+        state=ChunkState.SPOOLED,
+        n=said.n,
+        height=said.height,
+        width=said.width,
+        wire_bytes=said.wire_bytes,
+        sha256=said.sha256,
+        disk_bytes=path.stat().st_size,
+        capture_start_ms_utc=said.capture_start_ms_utc,
+        spooled_at_ms=said.spooled_at_ms,
+        attempts=0,
+        acknowledged_at_ms=None,
+        receipt=None,
+        parked_reason=None,
+        pruned_at_ms=None,
+    )
+
+
+def _park_missing(folder: SpoolFolder, key: int, stream: Stream, idx: int, db: sqlite3.Connection) -> None:
+    chunk = rows.select_chunks(db, "c.stream_key = ? AND c.chunk_idx = ?", (key, idx))[0]
+    if chunk.state != ChunkState.SPOOLED or folder.shard_path(stream.stream_id, idx).exists():
+        return
+    reason = "its file is missing from the spool"
+    event = rows.move_chunk(db, key, idx, "park", parked_reason=reason)
+    ledger.append(
+        db,
+        event,
+        at_ms=folder.clock.now_ms(),
+        stream_id=stream.stream_id,
+        chunk_idx=idx,
+        detail={"why": reason},
+    )
+    _log.error("chunk %d of %s is parked: %s", idx, stream.stream_id, reason)
+
+
+def _array_document_is_fresh(folder: SpoolFolder, stream_id: str) -> bool:
+    with folder.index.reading() as db:
+        wanted = _array_document(db, stream_id)
+    try:
+        return (array_path(folder.stream_folder(stream_id)) / "zarr.json").read_bytes() == wanted
+    except OSError:
+        return False
+
+
+def _array_document(db: sqlite3.Connection, stream_id: str) -> bytes:
+    found = rows.find_stream(db, stream_id)
+    assert found is not None
+    return array_document(found[1], frame_count=rows.frame_count(db, *found))
+
+
+def _refresh(folder: SpoolFolder, stream_id: str, db: sqlite3.Connection) -> None:
+    # Under the write lock, so that no producer's newer document is replaced by this one.
+    found = rows.find_stream(db, stream_id)
+    assert found is not None
+    folder.write_group_document(found[1])
+    folder.write_array_document(found[1], frame_count=rows.frame_count(db, *found))

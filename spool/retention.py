@@ -1,0 +1,45 @@
+"""What may be pruned, and when there is no room: decisions only, no disk."""
+
+from dataclasses import dataclass
+
+DEFAULT_MIN_FREE_BYTES = 1 << 30
+DEFAULT_RETENTION_S = 7 * 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much disk a spool may take. Only acknowledged chunks are ever pruned to stay within.
+
+    Attributes:
+        max_bytes: the most that shards may occupy; ``None`` for no limit but the disk.
+        min_free_bytes: what stays free on the file system for everybody else.
+        retention_s: how long acknowledged shards are kept when there is room; ``None`` for ever.
+    """
+
+    max_bytes: int | None = None
+    min_free_bytes: int = DEFAULT_MIN_FREE_BYTES
+    retention_s: float | None = DEFAULT_RETENTION_S
+
+    def __post_init__(self) -> None:
+        for name, value in (
+            ("max_bytes", self.max_bytes),
+            ("min_free_bytes", self.min_free_bytes),
+            ("retention_s", self.retention_s),
+        ):
+            # Written so that a NaN is refused too.
+            if value is not None and not value >= 0:
+                raise ValueError(f"{name} must be zero or more, not {value!r}")
+
+
+def shortfall(limits: Limits, *, used_bytes: int, free_bytes: int, needed_bytes: int) -> int:
+    """How many bytes must go before ``needed_bytes`` more fit; 0 when they fit now."""
+    over_disk = limits.min_free_bytes - (free_bytes - needed_bytes)
+    over_max = 0 if limits.max_bytes is None else used_bytes + needed_bytes - limits.max_bytes
+    return max(0, over_disk, over_max)
+
+
+def acknowledged_before_ms(limits: Limits, now_ms: int) -> int | None:
+    """Shards acknowledged before this moment have been kept long enough; ``None`` to keep them all."""
+    if limits.retention_s is None:
+        return None
+    return now_ms - int(limits.retention_s * 1000)

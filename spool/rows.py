@@ -1,0 +1,257 @@
+"""Rows of the index to frozen values and back: the only place that knows the columns.
+
+Moves of state go through `move_chunk` and `move_stream`, which name the states they expect.
+Every function runs inside a transaction of its caller.
+"""
+
+import json
+import sqlite3
+from dataclasses import asdict
+from typing import Any
+
+from spool.errors import IllegalTransition
+from spool.model import Chunk, Receipt, Stream, StreamSettings, Tally
+from spool.states import CHUNK_MOVES, STREAM_MOVES, ChunkState, StreamState
+
+_STREAM_COLUMNS = (
+    "stream_key, stream_id, data_id, settings, state, height, width, next_chunk_idx, watermark, created_at_ms,"
+    " sealed_at_ms, finalized_at_ms, held, trouble, clock_offset_ms, clock_uncertainty_ms, lease_owner,"
+    " lease_until_ms"
+)
+_CHUNK_COLUMNS = (
+    "c.chunk_idx, c.state, c.n, s.height, s.width, c.wire_bytes, c.sha256, c.disk_bytes,"
+    " c.capture_start_ms_utc, c.spooled_at_ms, c.attempts, c.acknowledged_at_ms, c.receipt, c.parked_reason,"
+    " c.pruned_at_ms, s.stream_id"
+)
+
+
+def find_stream(db: sqlite3.Connection, ref: str) -> tuple[int, Stream] | None:
+    """The stream with this stream_id or data_id, and its key."""
+    row = db.execute(
+        f"SELECT {_STREAM_COLUMNS} FROM streams WHERE stream_id = ?1 OR data_id = ?1",  # noqa: S608 - a constant
+        (ref,),
+    ).fetchone()
+    return (row[0], _stream(db, row)) if row else None
+
+
+def all_streams(db: sqlite3.Connection) -> list[tuple[int, Stream]]:
+    """Every stream with its key, oldest first."""
+    rows = db.execute(f"SELECT {_STREAM_COLUMNS} FROM streams ORDER BY stream_key").fetchall()  # noqa: S608 - a constant
+    return [(row[0], _stream(db, row)) for row in rows]
+
+
+def insert_stream(db: sqlite3.Connection, stream: Stream) -> int:
+    """Add a stream's row; its key."""
+    cursor = db.execute(
+        "INSERT INTO streams (stream_id, data_id, name, destination, settings, state, created_at_ms)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            stream.stream_id,
+            stream.data_id,
+            stream.settings.name,
+            stream.settings.destination,
+            json.dumps(asdict(stream.settings)),
+            stream.state,
+            stream.created_at_ms,
+        ),
+    )
+    assert cursor.lastrowid is not None
+    return cursor.lastrowid
+
+
+def settings_from_json(text: str) -> StreamSettings:
+    """The settings as stored in the index and in ``stream.json``."""
+    known = json.loads(text)
+    return StreamSettings(**{**known, "tags": tuple(known["tags"])})
+
+
+def _stream(db: sqlite3.Connection, row: tuple[Any, ...]) -> Stream:
+    states = {
+        state: (chunks, wire_bytes, disk_bytes)
+        for state, chunks, wire_bytes, disk_bytes in db.execute(
+            "SELECT state, chunks, wire_bytes, disk_bytes FROM tally WHERE stream_key = ?", (row[0],)
+        )
+    }
+    none = (0, 0, 0)
+    return Stream(
+        stream_id=row[1],
+        data_id=row[2],
+        settings=settings_from_json(row[3]),
+        state=StreamState(row[4]),
+        height=row[5],
+        width=row[6],
+        next_chunk_idx=row[7],
+        watermark=row[8],
+        created_at_ms=row[9],
+        sealed_at_ms=row[10],
+        finalized_at_ms=row[11],
+        held=row[12],
+        trouble=row[13],
+        clock_offset_ms=row[14],
+        clock_uncertainty_ms=row[15],
+        lease_owner=row[16],
+        lease_until_ms=row[17],
+        tally=Tally(
+            spooled=states.get(ChunkState.SPOOLED, none)[0],
+            acknowledged=states.get(ChunkState.ACKNOWLEDGED, none)[0],
+            parked=states.get(ChunkState.PARKED, none)[0],
+            discarded=states.get(ChunkState.DISCARDED, none)[0],
+            waiting_bytes=states.get(ChunkState.SPOOLED, none)[1],
+            disk_bytes=sum(one[2] for one in states.values()),
+        ),
+    )
+
+
+def insert_chunk(db: sqlite3.Connection, stream_key: int, chunk: Chunk) -> None:
+    """Add a spooled chunk's row and let the stream grow with it."""
+    db.execute(
+        "INSERT INTO chunks (stream_key, chunk_idx, state, n, wire_bytes, sha256, disk_bytes,"
+        " capture_start_ms_utc, spooled_at_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            stream_key,
+            chunk.chunk_idx,
+            chunk.state,
+            chunk.n,
+            chunk.wire_bytes,
+            chunk.sha256,
+            chunk.disk_bytes,
+            chunk.capture_start_ms_utc,
+            chunk.spooled_at_ms,
+        ),
+    )
+    db.execute(
+        "UPDATE streams SET height = ?, width = ?, next_chunk_idx = max(next_chunk_idx, ?) WHERE stream_key = ?",
+        (chunk.height, chunk.width, chunk.chunk_idx + 1, stream_key),
+    )
+
+
+def select_chunks(
+    db: sqlite3.Connection, where: str, arguments: tuple[Any, ...], *, limit: int = -1
+) -> list[Chunk]:
+    """The chunks ``c`` of streams ``s`` that fit ``where``; ordered by chunk_idx within a stream.
+
+    Args:
+        db: a connection inside a transaction.
+        where: SQL over ``c`` and ``s``, ending as the caller wishes, always a constant of this package.
+        arguments: for the placeholders in ``where``.
+        limit: the most rows; -1 for all.
+    """
+    rows = db.execute(
+        f"SELECT {_CHUNK_COLUMNS} FROM chunks c JOIN streams s USING (stream_key)"  # noqa: S608 - constants
+        f" WHERE {where} LIMIT ?",
+        (*arguments, limit),
+    )
+    return [_chunk(row) for row in rows]
+
+
+def _chunk(row: tuple[Any, ...]) -> Chunk:
+    return Chunk(
+        chunk_idx=row[0],
+        state=ChunkState(row[1]),
+        n=row[2],
+        height=row[3],
+        width=row[4],
+        wire_bytes=row[5],
+        sha256=row[6],
+        disk_bytes=row[7],
+        capture_start_ms_utc=row[8],
+        spooled_at_ms=row[9],
+        attempts=row[10],
+        acknowledged_at_ms=row[11],
+        receipt=Receipt(**json.loads(row[12])) if row[12] else None,
+        parked_reason=row[13],
+        pruned_at_ms=row[14],
+        stream_id=row[15],
+    )
+
+
+def move_chunk(db: sqlite3.Connection, stream_key: int, chunk_idx: int, verb: str, **columns: object) -> str:
+    """Move a chunk by the table in `spool.states`; the name of the ledger event to append.
+
+    Raises:
+        IllegalTransition: the chunk is in none of the states that the verb expects.
+    """
+    move = CHUNK_MOVES[verb]
+    changes = {"state": move.becomes, **columns}
+    cursor = db.execute(
+        f"UPDATE chunks SET {', '.join(f'{name} = ?' for name in changes)}"  # noqa: S608 - names from our code
+        f" WHERE stream_key = ? AND chunk_idx = ? AND state IN ({_marks(move.expects)})",
+        (*changes.values(), stream_key, chunk_idx, *move.expects),
+    )
+    if cursor.rowcount != 1:
+        raise IllegalTransition(f"cannot {verb} chunk {chunk_idx}: it is not {' or '.join(move.expects)}")
+    return move.event
+
+
+def move_stream(db: sqlite3.Connection, stream_key: int, verb: str, **columns: object) -> str:
+    """Move a stream by the table in `spool.states`; the name of the ledger event to append.
+
+    Raises:
+        IllegalTransition: the stream is in none of the states that the verb expects.
+    """
+    move = STREAM_MOVES[verb]
+    changes = {"state": move.becomes, **columns}
+    cursor = db.execute(
+        f"UPDATE streams SET {', '.join(f'{name} = ?' for name in changes)}"  # noqa: S608 - names from our code
+        f" WHERE stream_key = ? AND state IN ({_marks(move.expects)})",
+        (*changes.values(), stream_key, *move.expects),
+    )
+    if cursor.rowcount != 1:
+        raise IllegalTransition(f"cannot {verb} the stream: it is not {' or '.join(move.expects)}")
+    return move.event
+
+
+def _marks(values: tuple[str, ...]) -> str:
+    return ", ".join("?" for _ in values)
+
+
+def frame_count(db: sqlite3.Connection, stream_key: int, stream: Stream) -> int:
+    """The length of the stream's array along time: whole chunks up to the last one, and its frames."""
+    last = stream.next_chunk_idx - 1
+    row = db.execute("SELECT n FROM chunks WHERE stream_key = ? AND chunk_idx = ?", (stream_key, last)).fetchone()
+    return last * stream.settings.chunk_size + int(row[0]) if row else 0
+
+
+def advance_watermark(db: sqlite3.Connection, stream_key: int) -> None:
+    """Move the watermark up over every acknowledged chunk that follows it without a gap."""
+    (mark,) = db.execute("SELECT watermark FROM streams WHERE stream_key = ?", (stream_key,)).fetchone()
+    start = mark
+    for (idx,) in db.execute(
+        "SELECT chunk_idx FROM chunks WHERE stream_key = ? AND chunk_idx > ? AND state = 'acknowledged'"
+        " ORDER BY chunk_idx",
+        (stream_key, mark),
+    ):
+        if idx != mark + 1:
+            break
+        mark = idx
+    if mark != start:
+        db.execute("UPDATE streams SET watermark = ? WHERE stream_key = ?", (mark, stream_key))
+
+
+def require_nothing_left(db: sqlite3.Connection, stream_key: int) -> None:
+    """Refuse unless every chunk of the stream is acknowledged or discarded.
+
+    Raises:
+        IllegalTransition: a chunk is waiting or parked.
+    """
+    (left,) = db.execute(
+        "SELECT coalesce(sum(chunks), 0) FROM tally WHERE stream_key = ? AND state IN ('spooled', 'parked')",
+        (stream_key,),
+    ).fetchone()
+    if left:
+        raise IllegalTransition(f"cannot finalize the stream: {left} chunks are waiting or parked")
+
+
+def grant_lease(db: sqlite3.Connection, stream_key: int, owner: str, until_ms: int) -> int:
+    """Give the stream to a worker; the new token, which voids every earlier one."""
+    (token,) = db.execute(
+        "UPDATE streams SET lease_owner = ?, lease_until_ms = ?, lease_token = lease_token + 1"
+        " WHERE stream_key = ? RETURNING lease_token",
+        (owner, until_ms, stream_key),
+    ).fetchone()
+    return int(token)
+
+
+def disk_bytes(db: sqlite3.Connection) -> int:
+    """What all shards of the spool occupy."""
+    return int(db.execute("SELECT coalesce(sum(disk_bytes), 0) FROM tally").fetchone()[0])

@@ -1,0 +1,217 @@
+"""A chunk's encoded bytes: one Zarr v3 ``sharding_indexed`` shard, in two forms.
+
+::
+
+    on the wire   frame 0 … frame n-1                 index of n entries            CRC-32C
+    in the spool  frame 0 … frame n-1   description   index of chunk_size entries   CRC-32C
+
+Frames are compressed one by one with zstd; the index holds little-endian u64 pairs ``(offset, nbytes)``.
+Bytes that no entry points to are legal in a shard, so the spool's form also describes itself (stream,
+chunk_idx, shape, capture time, digest) and no offset moves between the two. Missing entries of a short
+chunk are ``2**64 - 1`` twice, as the Zarr specification says; readers see fill values there.
+
+The description can be found without knowing anything: it ends with its length, its CRC-32C and a magic
+word, directly before the index.
+
+Source: Zarr v3 specification, sharding codec 1.0; docs/on-disk-format.md.
+"""
+
+import hashlib
+import json
+import os
+import struct
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from itertools import accumulate, pairwise
+from pathlib import Path
+
+import google_crc32c
+import numpy as np
+from numcodecs import zstd
+from numpy.typing import NDArray
+
+from spool.errors import ShardDamaged
+
+ZSTD_LEVEL = 1
+"""Level 3 is five times slower on shot noise and compresses it worse (measured, docs/adr/0003)."""
+
+_MAGIC = b"fs-shard"
+_TRAILER = struct.Struct("<II8s")  # length of the description, its CRC-32C, the magic word
+_ENTRY_BYTES = 16
+_CRC_BYTES = 4
+_MISSING = struct.pack("<QQ", 2**64 - 1, 2**64 - 1)
+# Enough for the padded index of 500,000 frames a chunk; read only when chunk_size is not known.
+_SEARCH_BYTES = 8 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shard:
+    """One encoded chunk, not yet on disk.
+
+    Attributes:
+        frames: the compressed frames, in order.
+        index: the wire form's index, its CRC included.
+        sha256: hex digest over the wire form.
+        wire_bytes: length of the wire form.
+    """
+
+    n: int
+    height: int
+    width: int
+    frames: Sequence[bytes]
+    index: bytes
+    sha256: str
+    wire_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """What a spooled shard says about itself; enough to rebuild its index row."""
+
+    format: int = 1
+    stream_id: str
+    chunk_idx: int
+    n: int
+    height: int
+    width: int
+    chunk_size: int
+    capture_start_ms_utc: int
+    spooled_at_ms: int
+    sha256: str
+    wire_bytes: int
+
+
+def encode(frames: NDArray[np.uint8], threads: ThreadPoolExecutor, *, runs_per_chunk: int) -> Shard:
+    """Encode a chunk; frames are compressed side by side.
+
+    Args:
+        frames: uint8 ``(n, height, width)``, any strides, only read.
+        threads: where to compress; zstd releases the interpreter lock.
+        runs_per_chunk: into how many runs to split the chunk; a few per thread keep all of them busy.
+    """
+    n, height, width = frames.shape
+    runs = np.array_split(frames, min(n, runs_per_chunk))
+    compressed = [one for run in threads.map(_compress, runs) for one in run]
+    index = _index([len(one) for one in compressed], entries=n)
+    digest = hashlib.sha256()
+    for one in compressed:
+        digest.update(one)
+    digest.update(index)
+    return Shard(
+        n=n,
+        height=height,
+        width=width,
+        frames=compressed,
+        index=index,
+        sha256=digest.hexdigest(),
+        wire_bytes=sum(map(len, compressed)) + len(index),
+    )
+
+
+def spool_form(shard: Shard, description: Description) -> list[bytes]:
+    """The pieces of the local file, in order."""
+    text = json.dumps(asdict(description), sort_keys=True).encode()
+    trailer = _TRAILER.pack(len(text), google_crc32c.value(text), _MAGIC)
+    padded = _index([len(one) for one in shard.frames], entries=description.chunk_size)
+    return [*shard.frames, text + trailer + padded]
+
+
+def read_description(path: Path, *, chunk_size: int | None = None) -> Description:
+    """What the shard at ``path`` says about itself.
+
+    Args:
+        path: a file in the spool's form.
+        chunk_size: the stream's, when known: then only the end of the description is looked for there.
+
+    Raises:
+        ShardDamaged: the file has no intact description: it is cut short, or not a shard.
+        OSError: the file cannot be read.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        search = _SEARCH_BYTES
+        if chunk_size is not None:
+            search = _index_bytes(chunk_size) + _TRAILER.size + 4096
+        start = max(0, size - search)
+        file.seek(start)
+        tail = file.read()
+        at = tail.rfind(_MAGIC) - (_TRAILER.size - len(_MAGIC))
+        if at < 0:
+            raise ShardDamaged(f"{path.name} does not end as a spooled shard does")
+        length, crc, _ = _TRAILER.unpack_from(tail, at)
+        if length > start + at:
+            raise ShardDamaged(f"{path.name} has an impossible description")
+        file.seek(start + at - length)
+        text = file.read(length)
+    if google_crc32c.value(text) != crc:
+        raise ShardDamaged(f"the description in {path.name} is damaged")
+    try:
+        description = Description(**json.loads(text))
+    except (TypeError, ValueError) as error:
+        raise ShardDamaged(f"the description in {path.name} cannot be understood") from error
+    frame_bytes = description.wire_bytes - _index_bytes(description.n)
+    whole = frame_bytes + length + _TRAILER.size + _index_bytes(description.chunk_size)
+    if whole != size:
+        raise ShardDamaged(f"{path.name} has {size} bytes where {whole} were written")
+    return description
+
+
+def read_wire_form(path: Path, *, n: int, chunk_size: int, wire_bytes: int, sha256: str) -> bytes:
+    """The bytes to send, read from the spool and checked against their digest.
+
+    Raises:
+        ShardDamaged: the file is missing, or its bytes are not those that were spooled.
+        OSError: the disk failed to give the bytes; nothing is known about them.
+    """
+    frame_bytes = wire_bytes - _index_bytes(n)
+    try:
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size < frame_bytes + _index_bytes(chunk_size):
+                raise ShardDamaged(f"{path.name} is cut short")
+            frames = file.read(frame_bytes)
+            file.seek(-_index_bytes(chunk_size), os.SEEK_END)
+            entries = file.read(n * _ENTRY_BYTES)
+    except FileNotFoundError:
+        raise ShardDamaged(f"{path.name} is missing from the spool") from None
+    body = b"".join((frames, entries, _crc(entries)))
+    if hashlib.sha256(body).hexdigest() != sha256:
+        raise ShardDamaged(f"{path.name} does not hold the bytes that were spooled")
+    return body
+
+
+def decode(body: bytes, *, n: int, height: int, width: int) -> NDArray[np.uint8]:
+    """The frames of a wire form, uint8 ``(n, height, width)``, owned by the caller.
+
+    Raises:
+        ShardDamaged: the bytes are not such a shard.
+    """
+    entries = np.frombuffer(body[-_index_bytes(n) : -_CRC_BYTES], dtype="<u8").reshape(n, 2)
+    frames = np.empty((n, height, width), dtype=np.uint8)
+    for k, (offset, nbytes) in enumerate(entries.tolist()):
+        try:
+            frames[k] = np.frombuffer(zstd.decompress(body[offset : offset + nbytes]), dtype=np.uint8).reshape(
+                height, width
+            )
+        except (RuntimeError, ValueError) as error:
+            raise ShardDamaged(f"frame {k} of the shard cannot be decoded") from error
+    return frames
+
+
+def _compress(frames: NDArray[np.uint8]) -> list[bytes]:
+    return [zstd.compress(np.ascontiguousarray(frame), ZSTD_LEVEL) for frame in frames]
+
+
+def _index(lengths: Sequence[int], *, entries: int) -> bytes:
+    offsets = accumulate(lengths, initial=0)
+    pairs = b"".join(struct.pack("<QQ", start, end - start) for start, end in pairwise(offsets))
+    padded = pairs + _MISSING * (entries - len(lengths))
+    return padded + _crc(padded)
+
+
+def _crc(content: bytes) -> bytes:
+    return struct.pack("<I", google_crc32c.value(content))
+
+
+def _index_bytes(entries: int) -> int:
+    return entries * _ENTRY_BYTES + _CRC_BYTES

@@ -1,0 +1,424 @@
+"""`Spool`: the on-disk queue as producers, readers and people see it.
+
+Producers ``push``; a worker takes a stream with ``lease`` and works through a `LeasedStream`; anyone reads.
+Any number of processes may have the same folder open: they meet at the index's write lock.
+"""
+
+import getpass
+import re
+import secrets
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, SupportsIndex
+
+from numpy.typing import ArrayLike
+
+from spool import ledger, pruning, rows
+from spool.clock import Clock, HostClock
+from spool.disk import Disk
+from spool.errors import AmbiguousStream, SpoolError, UnknownStream
+from spool.folder import SpoolFolder, new_stream, translated
+from spool.intake import Intake
+from spool.leased import LeasedStream
+from spool.locks import ProcessLock
+from spool.model import Chunk, Event, Stream, StreamSettings
+from spool.recovery import recover
+from spool.retention import Limits, acknowledged_before_ms, shortfall
+from spool.states import StreamState
+
+_PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpoolStatus:
+    """The whole spool at one moment. Bytes count shards, without index and reserve."""
+
+    root: Path
+    streams: tuple[Stream, ...]
+    used_bytes: int
+    free_bytes: int
+    limits: Limits
+
+
+class Spool:
+    """An open spool folder. Thread-safe; also a context manager.
+
+    Opening recovers whatever an earlier crash left behind, without a person.
+
+    Args:
+        root: the folder, private to the user; created when missing unless ``create`` is false.
+        limits: how much disk it may take.
+        clock: the host clock.
+        disk: the file system; tests pass one that fails or kills at a chosen step.
+        create: whether a missing spool is created; readers say ``False``.
+
+    Raises:
+        SpoolError: the folder cannot be opened; nothing in it was changed.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        *,
+        limits: Limits | None = None,
+        clock: Clock | None = None,
+        disk: Disk | None = None,
+        create: bool = True,
+    ) -> None:
+        self.root = Path(root).expanduser().absolute()
+        self.limits = limits or Limits()
+        if not create and not (self.root / "index.sqlite3").exists():
+            raise SpoolError(f"there is no spool in {self.root}", hint="Check --spool or ATOMSCALE_SPOOL_DIR.")
+        self._folder = SpoolFolder.open(self.root, disk=disk or Disk(), clock=clock or HostClock())
+        try:
+            recover(self._folder)
+        except OSError as error:
+            self._folder.index.close()
+            raise translated(error, f"the spool folder {self.root} cannot be opened") from error
+        except BaseException:
+            self._folder.index.close()
+            raise
+        self._intake = Intake(self._folder, self.limits)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the folder; everything spooled stays."""
+        self._intake.close()
+        self._folder.index.close()
+
+    # Producers ------------------------------------------------------------------------------------------
+
+    def open_stream(self, settings: StreamSettings, *, data_id: str | None = None) -> Stream:
+        """Begin a stream.
+
+        Args:
+            settings: fixed for the stream's life.
+            data_id: the destination's id, if it has given one.
+
+        Durability: on return the stream's folder, its description and its index row are on stable storage.
+
+        Raises:
+            SpoolError: the disk refused, or the data_id is already taken; nothing was recorded.
+        """
+        now = self._folder.clock.now_ms()
+        moment = time.strftime("%Y%m%dt%H%M%S", time.gmtime(now / 1000))
+        stream = new_stream(
+            f"{moment}-{secrets.token_hex(6)}", settings=settings, data_id=data_id, created_at_ms=now
+        )
+
+        def change(db: sqlite3.Connection) -> None:
+            if data_id is not None and rows.find_stream(db, data_id):
+                raise SpoolError(f"stream {data_id} is already in this spool")
+            self._folder.make_stream(stream)
+            rows.insert_stream(db, stream)
+            detail = {"name": settings.name, "destination": settings.destination, "data_id": data_id}
+            ledger.append(db, "opened", at_ms=now, stream_id=stream.stream_id, detail=detail)
+
+        try:
+            self._folder.write("open_stream", change)
+        except OSError as error:
+            raise translated(error, "the stream's folder could not be made") from error
+        return stream
+
+    def push(
+        self,
+        ref: str,
+        chunk_idx: SupportsIndex,
+        frames: ArrayLike,
+        capture_start_ms_utc: float | None = None,
+    ) -> Chunk:
+        """Accept a chunk: the camera's frames become durable.
+
+        Args:
+            ref: the stream's stream_id or data_id.
+            chunk_idx: counts the stream's chunks from 0; gaps and any order are allowed.
+            frames: uint8 ``(n, height, width)`` with n up to chunk_size, or one ``(height, width)``; only read.
+            capture_start_ms_utc: when the first frame was captured, milliseconds UTC by the host clock;
+                without it the chunk is taken to have just finished.
+
+        Durability: on return the shard, its directory entry and its index row are on stable storage. After a
+            raise the frames are still the caller's and nothing half-written is ever delivered.
+
+        Raises:
+            FramesRejected: dtype, rank, size, number or index cannot be stored.
+            ChunkConflict: other frames are already there; the same ones again are a no-op.
+            UnknownStream, StreamSealed: no such stream, or it takes no more chunks.
+            SpoolFull: no room, even after pruning all that may be pruned.
+            DiskFailed: the disk refused.
+        """
+        return self._intake.push(ref, chunk_idx, frames, capture_start_ms_utc)
+
+    def seal(self, ref: str) -> Stream:
+        """Ask for the end of the stream: no more chunks will come. Asking again changes nothing.
+
+        Durability: on return the request survives anything; a worker carries it out once all is acknowledged.
+        """
+
+        def change(db: sqlite3.Connection) -> None:
+            key, stream = self._found(db, ref)
+            if stream.state == StreamState.OPEN:
+                now = self._folder.clock.now_ms()
+                event = rows.move_stream(db, key, "seal", sealed_at_ms=now)
+                ledger.append(db, event, at_ms=now, stream_id=stream.stream_id)
+
+        self._folder.write("seal", change)
+        return self.stream(ref)
+
+    def note_clock(self, ref: str, *, offset_ms: float, uncertainty_ms: float) -> None:
+        """Record how far the reference clock is ahead of the host clock."""
+
+        def change(db: sqlite3.Connection) -> None:
+            key, stream = self._found(db, ref)
+            db.execute(
+                "UPDATE streams SET clock_offset_ms = ?, clock_uncertainty_ms = ? WHERE stream_key = ?",
+                (offset_ms, uncertainty_ms, key),
+            )
+            detail = {"offset_ms": offset_ms, "uncertainty_ms": uncertainty_ms}
+            now = self._folder.clock.now_ms()
+            ledger.append(db, "clock_measured", at_ms=now, stream_id=stream.stream_id, detail=detail)
+
+        self._folder.write("clock", change)
+
+    # Readers --------------------------------------------------------------------------------------------
+
+    def stream(self, ref: str) -> Stream:
+        """The stream with this stream_id or data_id.
+
+        Raises:
+            UnknownStream: there is none.
+        """
+        with self._folder.index.reading() as db:
+            return self._found(db, ref)[1]
+
+    def find(self, text: str) -> Stream:
+        """The stream that a person means: a stream_id, a data_id, or an unambiguous prefix or name.
+
+        Raises:
+            UnknownStream: none fits.
+            AmbiguousStream: several do.
+        """
+        streams = self.streams()
+        for fits in (
+            [s for s in streams if text in (s.stream_id, s.data_id)],
+            [s for s in streams if s.settings.name == text],
+            [s for s in streams if s.stream_id.startswith(text) or (s.data_id or "").startswith(text)],
+        ):
+            if len(fits) == 1:
+                return fits[0]
+            if text and fits:
+                several = ", ".join(s.stream_id for s in fits[:5])
+                raise AmbiguousStream(f"{text!r} fits {len(fits)} streams: {several}")
+        raise UnknownStream(f"this spool has no stream {text!r}")
+
+    def streams(self) -> list[Stream]:
+        """Every stream, oldest first."""
+        with self._folder.index.reading() as db:
+            return [stream for _, stream in rows.all_streams(db)]
+
+    def chunk(self, ref: str, chunk_idx: int) -> Chunk | None:
+        """One chunk, or ``None`` if that index was never pushed."""
+        with self._folder.index.reading() as db:
+            key, _ = self._found(db, ref)
+            found = rows.select_chunks(db, "c.stream_key = ? AND c.chunk_idx = ?", (key, chunk_idx))
+        return found[0] if found else None
+
+    def chunks(self, ref: str) -> Iterator[Chunk]:
+        """The stream's chunks by chunk_idx, read in pages so that a long stream blocks nobody."""
+        after = -1
+        while True:
+            with self._folder.index.reading() as db:
+                key, _ = self._found(db, ref)
+                where = "c.stream_key = ? AND c.chunk_idx > ? ORDER BY c.chunk_idx"
+                page = rows.select_chunks(db, where, (key, after), limit=_PAGE)
+            yield from page
+            if len(page) < _PAGE:
+                return
+            after = page[-1].chunk_idx
+
+    def events(self, ref: str | None = None) -> Iterator[Event]:
+        """The ledger in order, of one stream or of the whole spool."""
+        stream_id = None if ref is None else self.stream(ref).stream_id
+        after = 0
+        while True:
+            with self._folder.index.reading() as db:
+                page = ledger.events(db, stream_id, after_seq=after, limit=_PAGE)
+            yield from page
+            if len(page) < _PAGE:
+                return
+            after = page[-1].seq
+
+    def ledger_break(self) -> int | None:
+        """The first ledger row that does not commit to the one before it; ``None`` when the chain holds."""
+        with self._folder.index.reading() as db:
+            return ledger.first_break(db)
+
+    def status(self) -> SpoolStatus:
+        """The spool at this moment."""
+        with self._folder.index.reading() as db:
+            streams = tuple(stream for _, stream in rows.all_streams(db))
+            used = rows.disk_bytes(db)
+        return SpoolStatus(
+            root=self.root,
+            streams=streams,
+            used_bytes=used,
+            free_bytes=self._folder.disk.free_bytes(self.root),
+            limits=self.limits,
+        )
+
+    def zarr_path(self, ref: str) -> Path:
+        """The stream's Zarr store; ``zarr.open(path)["frames"]`` reads it at any moment."""
+        return self._folder.store_path(self.stream(ref).stream_id)
+
+    # Workers --------------------------------------------------------------------------------------------
+
+    def worker_lock(self, destination: str) -> ProcessLock:
+        """The claim of the one worker that drains this spool for a destination; dies with its process."""
+        return self._folder.worker_lock(destination)
+
+    def has_live_producers(self) -> bool:
+        """Whether any process, this one included, has this spool open for pushing."""
+        return any(lock.is_held_elsewhere() for lock in self._folder.incoming_locks())
+
+    def lease(self, ref: str, owner: str, *, ttl_s: float, take_over: bool = False) -> LeasedStream | None:
+        """Claim a stream for a worker; ``None`` while another worker's lease still runs.
+
+        Args:
+            ref: the stream.
+            owner: names the worker, for people.
+            ttl_s: how long the claim lasts without `LeasedStream.renew`.
+            take_over: the caller holds the destination's worker lock, so that any other owner is dead.
+        """
+
+        def change(db: sqlite3.Connection) -> LeasedStream | None:
+            key, stream = self._found(db, ref)
+            now = self._folder.clock.now_ms()
+            if stream.lease_owner not in (None, owner) and not take_over and (stream.lease_until_ms or 0) > now:
+                return None
+            token = rows.grant_lease(db, key, owner, now + int(ttl_s * 1000))
+            return LeasedStream(self._folder, key, stream, owner=owner, token=token, ttl_s=ttl_s)
+
+        return self._folder.write("lease", change)
+
+    def keep_within_limits(self) -> None:
+        """Prune what has been kept long enough, and more when disk or limits press."""
+        before = acknowledged_before_ms(self.limits, self._folder.clock.now_ms())
+        if before is not None:
+            pruning.prune(self._folder, before_ms=before)
+        status = self.status()
+        lacking = shortfall(
+            self.limits, used_bytes=status.used_bytes, free_bytes=status.free_bytes, needed_bytes=0
+        )
+        if lacking:
+            pruning.prune(self._folder, wanted_bytes=lacking)
+
+    # People ---------------------------------------------------------------------------------------------
+
+    def record(self, event: str, *, ref: str | None = None, **detail: Any) -> None:  # noqa: ANN401 - any JSON value
+        """Add a row to the ledger for something that changes no state."""
+        if not re.fullmatch(r"[a-z_]+", event):
+            raise ValueError(f"not a name for an event: {event!r}")
+        stream_id = None if ref is None else self.stream(ref).stream_id
+        now = self._folder.clock.now_ms()
+        self._folder.write(
+            "record", lambda db: ledger.append(db, event, at_ms=now, stream_id=stream_id, detail=detail)
+        )
+
+    def retry(self, ref: str, chunk_idxs: Sequence[int] | None = None) -> list[int]:
+        """Let parked chunks (all of them by default) be delivered again, and a held stream go on.
+
+        Returns:
+            The chunks that wait again.
+        """
+
+        def change(db: sqlite3.Connection) -> list[int]:
+            key, stream = self._found(db, ref)
+            now = self._folder.clock.now_ms()
+            if stream.held is not None:
+                db.execute("UPDATE streams SET held = NULL WHERE stream_key = ?", (key,))
+                ledger.append(db, "released", at_ms=now, stream_id=stream.stream_id)
+            return self._move_each(
+                db, ref, self._chosen(db, key, chunk_idxs), "retry", {"who": _person()}, parked_reason=None
+            )
+
+        return self._folder.write("retry", change)
+
+    def discard(self, ref: str, chunk_idxs: Sequence[int], *, why: str) -> list[int]:
+        """Give chunks up for good: the only way that anything unacknowledged is ever deleted.
+
+        Args:
+            ref: the stream.
+            chunk_idxs: waiting or parked chunks.
+            why: for the ledger, with who and when.
+
+        Raises:
+            IllegalTransition: one of them is neither waiting nor parked; then none is discarded.
+        """
+        chosen = sorted(set(chunk_idxs))
+        if not why.strip():
+            raise SpoolError("a reason is needed", hint="Say why: the ledger keeps it for the auditor.")
+        detail = {"who": _person(), "why": why}
+        moved = self._folder.write(
+            "discard", lambda db: self._move_each(db, ref, chosen, "discard", detail, disk_bytes=0)
+        )
+        stream_id = self.stream(ref).stream_id
+        for idx in moved:
+            self._folder.disk.remove(self._folder.shard_path(stream_id, idx), label="discard")
+        return moved
+
+    def prune(self, *, older_than_s: float = 0.0) -> tuple[int, int]:
+        """Delete the local bytes of chunks acknowledged so long ago; the index rows stay.
+
+        Returns:
+            How many shards and bytes were deleted.
+        """
+        before = self._folder.clock.now_ms() - int(older_than_s * 1000) + 1
+        return pruning.prune(self._folder, before_ms=before)
+
+    def _move_each(
+        self,
+        db: sqlite3.Connection,
+        ref: str,
+        idxs: Sequence[int],
+        verb: str,
+        detail: dict[str, Any],
+        **columns: object,
+    ) -> list[int]:
+        key, stream = self._found(db, ref)
+        now = self._folder.clock.now_ms()
+        for idx in idxs:
+            event = rows.move_chunk(db, key, idx, verb, **columns)
+            ledger.append(db, event, at_ms=now, stream_id=stream.stream_id, chunk_idx=idx, detail=detail)
+        return list(idxs)
+
+    @staticmethod
+    def _chosen(db: sqlite3.Connection, key: int, chunk_idxs: Sequence[int] | None) -> list[int]:
+        if chunk_idxs is not None:
+            return sorted(set(chunk_idxs))
+        parked = rows.select_chunks(db, "c.stream_key = ? AND c.state = 'parked' ORDER BY c.chunk_idx", (key,))
+        return [chunk.chunk_idx for chunk in parked]
+
+    @staticmethod
+    def _found(db: sqlite3.Connection, ref: str) -> tuple[int, Stream]:
+        found = rows.find_stream(db, ref)
+        if found is None:
+            raise UnknownStream(f"this spool has no stream {ref!r}")
+        return found
+
+
+def _person() -> str:
+    """Who is at the keyboard, as far as the machine knows."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"

@@ -1,0 +1,96 @@
+"""The ``zarr.json`` documents that let any Zarr reader open a stream.
+
+They are derived from the index and written again whenever the stream grows; recovery never reads them.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from spool.model import Stream
+from spool.shards import ZSTD_LEVEL
+
+STORE_NAME = "frames.zarr"
+ARRAY_NAME = "frames"
+
+
+def shard_name(chunk_idx: int) -> str:
+    """The chunk key of a shard: flat, because the separator is a dot (two directories and fsyncs fewer)."""
+    return f"c.{chunk_idx}.0.0"
+
+
+def chunk_idx_of(name: str) -> int | None:
+    """The chunk_idx of a shard's file name; ``None`` for any other name."""
+    parts = name.split(".")
+    if len(parts) == 4 and parts[0] == "c" and parts[2:] == ["0", "0"] and parts[1].isdecimal():  # noqa: PLR2004 - the four parts of the key
+        idx = int(parts[1])
+        return idx if shard_name(idx) == name else None
+    return None
+
+
+def group_document(stream: Stream) -> bytes:
+    """``zarr.json`` of the store's root."""
+    return _dump(
+        {
+            "zarr_format": 3,
+            "node_type": "group",
+            "attributes": {"stream_id": stream.stream_id, "name": stream.settings.name},
+        }
+    )
+
+
+def array_document(stream: Stream, *, frame_count: int) -> bytes:
+    """``zarr.json`` of the array ``frames``, shape ``(frame_count, height, width)``.
+
+    Before the first chunk the frame size is not known; the array is then empty, ``(0, 1, 1)``.
+    """
+    height, width = stream.height or 1, stream.width or 1
+    settings = stream.settings
+    return _dump(
+        {
+            "zarr_format": 3,
+            "node_type": "array",
+            "shape": [frame_count, height, width],
+            "data_type": "uint8",
+            "chunk_grid": {
+                "name": "regular",
+                "configuration": {"chunk_shape": [settings.chunk_size, height, width]},
+            },
+            "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
+            "fill_value": 0,
+            "codecs": [_sharding(height, width)],
+            "attributes": {
+                "fps": settings.fps,
+                "rotations_per_min": settings.rotations_per_min,
+                "stream_id": stream.stream_id,
+            },
+            "dimension_names": ["time", "y", "x"],
+        }
+    )
+
+
+def array_path(stream_folder: Path) -> Path:
+    """The directory that holds the shards of a stream."""
+    return stream_folder / STORE_NAME / ARRAY_NAME
+
+
+def _sharding(height: int, width: int) -> dict[str, Any]:
+    return {
+        "name": "sharding_indexed",
+        "configuration": {
+            "chunk_shape": [1, height, width],
+            "codecs": [
+                {"name": "bytes"},
+                {"name": "zstd", "configuration": {"level": ZSTD_LEVEL, "checksum": False}},
+            ],
+            "index_codecs": [
+                {"name": "bytes", "configuration": {"endian": "little"}},
+                {"name": "crc32c"},
+            ],
+            "index_location": "end",
+        },
+    }
+
+
+def _dump(document: dict[str, Any]) -> bytes:
+    return json.dumps(document, indent=1).encode()
