@@ -1,0 +1,143 @@
+"""What every source of frames promises, and the one error it raises.
+
+Invariants:
+
+1. Every frame is `uint8`, `(H, W)`, C-contiguous, and belongs to whoever received it.
+2. All frames of a source have the same shape. One that differs is an error, never cropped or padded.
+3. `frames()` starts from the first frame each time it is called.
+4. A decoder's own exceptions never leave this package: they become `SourceError`, at one border.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Frame: TypeAlias = NDArray[np.uint8]
+"""One image: `uint8`, `(H, W)`, C order."""
+
+
+class SourceError(Exception):
+    """The source cannot be opened or read; `hint` says what to do next.
+
+    Args:
+        message: What was found, naming the file or the frame.
+        hint: The operator's next step; empty if there is none to give.
+    """
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+@runtime_checkable
+class Source(Protocol):
+    """A finite or endless sequence of frames of one shape that can be read again from its start."""
+
+    __slots__ = ()
+
+    @property
+    def name(self) -> str:
+        """Short name for people, such as the file's or the folder's."""
+
+    @property
+    def frame_rate(self) -> float | None:
+        """Frames per second as recorded in the source; None if it does not say."""
+
+    @property
+    def length(self) -> int | None:
+        """Number of frames; None if it is endless or not known before reading."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """`(height, width)` of every frame, in pixels."""
+
+    def describe(self) -> str:
+        """One line for people: what this is, how many frames, how large, how fast."""
+
+    def frames(self) -> Iterator[Frame]:
+        """Yield every frame, from the first.
+
+        Returns:
+            `uint8` arrays `(H, W)`, C-contiguous and writable. The receiver owns each one: the source keeps
+            no reference to it and never writes to it again.
+
+        Raises:
+            SourceError: A frame cannot be read, or its shape differs from `shape`.
+        """
+
+
+def same_shape(frame: Frame, expected: tuple[int, int], where: str) -> Frame:
+    """Return `frame` unchanged if its shape is the source's, else refuse it.
+
+    Args:
+        frame: `uint8`, `(H, W)`.
+        expected: `(height, width)` of the source's first frame.
+        where: The file and frame, for the message.
+
+    Raises:
+        SourceError: The shape differs; the message names both sizes.
+    """
+    if frame.shape == expected:
+        return frame
+    height, width = frame.shape
+    raise SourceError(
+        f"{where}: this frame is {height} x {width} (height x width), but the first one is "
+        f"{expected[0]} x {expected[1]}",
+        hint="All frames of a stream must have one size. Stream the frames of each size separately.",
+    )
+
+
+def summary(
+    kind: str, shape: tuple[int, int], *, length: int | None = None, frame_rate: float | None = None
+) -> str:
+    """Return the line that `describe()` shows: kind, number of frames, size and rate."""
+    parts = [kind]
+    if length is not None:
+        parts.append(f"{length} frame" if length == 1 else f"{length} frames")
+    parts.append(f"{shape[0]} x {shape[1]} px")
+    if frame_rate is not None:
+        parts.append(f"{frame_rate:g} frames/s")
+    return ", ".join(parts)
+
+
+@contextmanager
+def decoding(where: str) -> Iterator[None]:
+    """Translate whatever a decoder raises into a `SourceError` that names `where`.
+
+    Running out of memory is not the file's fault and passes through, as do our own errors.
+    """
+    try:
+        yield
+    except (SourceError, MemoryError):
+        raise
+    except FileNotFoundError as error:
+        raise SourceError(f"{where}: no such file", hint="Check the path.") from error
+    except PermissionError as error:
+        raise SourceError(f"{where}: not allowed to read it", hint="Check the file's permissions.") from error
+    # Decoders of damaged files raise almost anything: SyntaxError, struct.error, EOFError, KeyError.
+    except Exception as error:
+        reason = str(error).strip() or type(error).__name__
+        raise SourceError(
+            f"{where}: cannot be read: {reason}",
+            hint="Open it in another program to see whether it is whole.",
+        ) from error
+
+
+def missing_extra(package: str, purpose: str) -> SourceError:
+    """Return the error for an optional decoder that is not installed.
+
+    Args:
+        package: Its name on the package index.
+        purpose: What it is needed for, as in "read a video".
+    """
+    return SourceError(
+        f"{package} is needed to {purpose}, and it is not installed",
+        hint='Install the extra: pip install "framespool[media]"',
+    )

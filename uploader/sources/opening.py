@@ -1,0 +1,89 @@
+"""From the text that a person typed to a source: by prefix first, then by what is on disk and its suffix."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from uploader.sources.arrays import open_npy, open_zarr
+from uploader.sources.base import Source, SourceError
+from uploader.sources.images import IMAGE_SUFFIXES, TIFF_SUFFIXES, open_folder, open_image
+from uploader.sources.pixels import Scaling, ScalingKind
+from uploader.sources.simulator import Simulator
+from uploader.sources.simulator_text import parse_simulator
+from uploader.sources.tiff import open_tiff
+from uploader.sources.video import VIDEO_SUFFIXES, open_video
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+UNDERSTOOD = (
+    "Understood are: sim: or sim:frames=200,rpm=15 (simulated camera); a folder of images "
+    "(.bmp .jpg .jpeg .png .tif .tiff); a TIFF stack (.tif .tiff); .npy; .zarr; "
+    f"a video ({' '.join(sorted(VIDEO_SUFFIXES))})."
+)
+
+_SIMULATOR_SCHEME = "sim"
+# At least two letters: a single one before a colon is a Windows drive.
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
+# What marks the root of a Zarr array or group: format 3, then format 2.
+_ZARR_MARKS = ("zarr.json", ".zarray", ".zgroup")
+
+
+def open_source(text: str, *, scaling: Scaling | None = None) -> Source:
+    """Open what `text` names.
+
+    Args:
+        text: `sim:` with optional settings, or the path of a folder, file or Zarr store. Any other
+            `scheme:` is refused unless a file of that very name exists.
+        scaling: How pixels that are not `uint8` become so; None refuses them.
+
+    Returns:
+        A source whose first frame could be read; simulated ones are always ready.
+
+    Raises:
+        SourceError: It is not understood, not there, or not readable.
+    """
+    scheme = _SCHEME.match(text)
+    if scheme is not None and scheme[1].lower() == _SIMULATOR_SCHEME:
+        return _open_simulator(text[scheme.end() :], scaling)
+    path = Path(text)
+    if not text or "\0" in text or not path.exists():
+        raise _not_there(text, scheme[1] if scheme is not None else None)
+    return _opener(path)(path, scaling=scaling)
+
+
+def _open_simulator(settings: str, scaling: Scaling | None) -> Simulator:
+    if scaling is not None and scaling.kind is not ScalingKind.NONE:
+        raise SourceError(
+            f"the simulator gives 8-bit frames, to which the scaling {scaling} does not apply",
+            hint="Leave the scaling out; its gain and offset can be set: sim:gain=0.2,offset=4",
+        )
+    return Simulator(parse_simulator(settings))
+
+
+def _opener(path: Path) -> Callable[..., Source]:
+    suffix = path.suffix.lower()
+    if path.is_dir():
+        is_zarr = suffix == ".zarr" or any((path / mark).exists() for mark in _ZARR_MARKS)
+        return open_zarr if is_zarr else open_folder
+    by_suffix: dict[str, Callable[..., Source]] = {
+        ".npy": open_npy,
+        **dict.fromkeys(IMAGE_SUFFIXES, open_image),
+        **dict.fromkeys(TIFF_SUFFIXES, open_tiff),
+        **dict.fromkeys(VIDEO_SUFFIXES, open_video),
+    }
+    if suffix not in by_suffix:
+        raise SourceError(
+            f"{path}: files of the kind {suffix or '(no suffix)'} are not understood", hint=UNDERSTOOD
+        )
+    return by_suffix[suffix]
+
+
+def _not_there(text: str, scheme: str | None) -> SourceError:
+    if scheme is not None:
+        return SourceError(
+            f"{text!r}: {scheme}: is not a kind of source, and no such file exists", hint=UNDERSTOOD
+        )
+    return SourceError(f"{text!r}: no such file or folder", hint=f"Check the path. {UNDERSTOOD}")

@@ -1,0 +1,156 @@
+"""TIFF: a stack, one frame for each page; and the single page of an image file.
+
+tifffile gives the stored samples at their stored depth. Layouts in which the samples are not light
+intensities (palettes, inverted grey) are refused: reading them as grey levels would be wrong without a sign.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from uploader.sources.base import Frame, SourceError, decoding, missing_extra, same_shape, summary
+from uploader.sources.pixels import Scaling, to_grey
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from tifffile import TiffFile
+
+    # tifffile's own classes for a page, of which we use only what they have in common.
+    Page: TypeAlias = Any
+
+_UNDERSTOOD = ("MINISBLACK", "RGB")
+_HINT = "Save it as plain grey or RGB TIFF without compression."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TiffStack:
+    """A TIFF file, one frame for each page.
+
+    Attributes:
+        name: The file's name.
+        path: The file.
+        length: Number of pages.
+        shape: `(height, width)` of the first page, which all must have.
+        scaling: How other pixel types become `uint8`.
+        frame_rate: Always None: plain TIFF does not say.
+    """
+
+    name: str
+    path: Path
+    length: int
+    shape: tuple[int, int]
+    scaling: Scaling | None = None
+    frame_rate: float | None = None
+
+    def describe(self) -> str:
+        """Say how many pages of which size."""
+        return summary(f"TIFF stack {self.name}", self.shape, length=self.length)
+
+    def frames(self) -> Iterator[Frame]:
+        """Yield one new frame for each page; see `Source.frames`."""
+        with _opened(self.path) as tiff:
+            pages = _page_count(tiff, self.path)
+            for number in range(pages):
+                where = f"{self.path}, page {number}"
+                frame = to_grey(_read_page(tiff, number, where), self.scaling, where)
+                yield same_shape(frame, self.shape, where)
+
+
+def open_tiff(path: Path, *, scaling: Scaling | None = None) -> TiffStack:
+    """Open a TIFF file; pages are counted and the first one is read.
+
+    Raises:
+        SourceError: It is not a TIFF file that can be read, or its pixels need a scaling.
+    """
+    with _opened(path) as tiff:
+        length = _page_count(tiff, path)
+        where = f"{path}, page 0"
+        height, width = to_grey(_read_page(tiff, 0, where), scaling, where).shape
+    return TiffStack(name=path.name, path=path, length=length, shape=(height, width), scaling=scaling)
+
+
+def read_single_page(path: Path) -> NDArray[Any]:
+    """Return the samples, `(H, W)` or `(H, W, channels)`, of a TIFF file that has exactly one page."""
+    with _opened(path) as tiff:
+        length = _page_count(tiff, path)
+        if length != 1:
+            raise SourceError(
+                f"{path}: holds {length} pages, where one image was expected",
+                hint="Stream the stack by naming the file itself, not its folder.",
+            )
+        return _read_page(tiff, 0, str(path))
+
+
+def _opened(path: Path) -> TiffFile:
+    try:
+        import tifffile  # noqa: PLC0415 - an extra, and slow to import
+    except ImportError as error:
+        raise missing_extra("tifffile", "read TIFF files") from error
+    with decoding(str(path)):
+        return tifffile.TiffFile(path)
+
+
+def _page_count(tiff: TiffFile, path: Path) -> int:
+    """Return the number of pages, refusing a file that has, or had, more images than pages.
+
+    ImageJ and tifffile may describe a whole stack by its first page alone, and a torn file lost its last ones;
+    reading the pages that can be found would drop the rest without a sign.
+    """
+    with decoding(str(path)):
+        count = len(tiff.pages)
+        torn = count > 0 and _offset_after_last_page(tiff) != 0
+        behind_one_page = any(series.is_truncated for series in tiff.series)
+    if torn:
+        raise SourceError(
+            f"{path}: is torn: only the first {count} of its pages can be found",
+            hint="Copy the file again from where it was recorded.",
+        )
+    if behind_one_page:
+        raise SourceError(
+            f"{path}: its images are stored behind one page (a truncated TIFF series)",
+            hint="Save it as .npy, or as a TIFF with a page for each image.",
+        )
+    if count == 0:
+        raise SourceError(f"{path}: has no pages", hint="The recording is empty.")
+    return count
+
+
+def _offset_after_last_page(tiff: TiffFile) -> int:
+    """Return where the page after the last one that was found should be: 0 if it was really the last.
+
+    Pages are a chained list, each holding the offset of the next. tifffile stops where the chain leads out of the
+    file, and only logs it.
+
+    Source:
+        TIFF 6.0, section 2: image file directory.
+    """
+    layout, file, last = tiff.tiff, tiff.filehandle, tiff.pages[-1]
+    file.seek(last.offset)
+    (tags,) = struct.unpack(layout.tagnoformat, file.read(layout.tagnosize))
+    file.seek(last.offset + layout.tagnosize + tags * layout.tagsize)
+    (following,) = struct.unpack(layout.offsetformat, file.read(layout.offsetsize))
+    return int(following)
+
+
+def _read_page(tiff: TiffFile, number: int, where: str) -> NDArray[Any]:
+    with decoding(where):
+        page: Page = tiff.pages[number]
+        photometric = getattr(page.photometric, "name", str(page.photometric))
+        if photometric not in _UNDERSTOOD:
+            raise SourceError(f"{where}: TIFF with {photometric} samples is not understood", hint=_HINT)
+        # tifffile would read a part that was never written as zeros.
+        if any(count == 0 for count in page.databytecounts):
+            raise SourceError(f"{where}: some of its pixels were never written", hint=_HINT)
+        pixels: NDArray[Any] = page.asarray()
+        if page.axes == "SYX":
+            return np.moveaxis(pixels, 0, 2)
+        if page.axes not in {"YX", "YXS"}:
+            raise SourceError(f"{where}: TIFF with the axes {page.axes} is not understood", hint=_HINT)
+        return pixels
