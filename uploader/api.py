@@ -1,0 +1,120 @@
+"""The server's API, one method per request of the protocol; each returns an `Answer` and decides nothing."""
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Self
+from urllib.parse import quote
+
+import httpx
+
+from uploader.config import ApiKey
+from uploader.exchange import Answer, exchange
+
+CONNECT_TIMEOUT_S = 5.0
+ANSWER_TIMEOUT_S = 20.0
+
+
+class AtomscaleApi:
+    """A connection to the API. The key goes into the header of each request and nowhere else.
+
+    Args:
+        endpoint: the base URL.
+        key: the API key.
+        timeout_s: how long an answer may take; connecting has at most `CONNECT_TIMEOUT_S` of it.
+    """
+
+    def __init__(self, endpoint: str, key: ApiKey, *, timeout_s: float = ANSWER_TIMEOUT_S) -> None:
+        self.endpoint = endpoint
+        self._key = key
+        self._client = httpx.Client(
+            timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S)),
+            headers={"User-Agent": "framespool"},
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def server_time(self) -> Answer:
+        """The reference clock; needs no key."""
+        return exchange(
+            self._client, "GET", f"{self.endpoint}/gateway/time", headers={"Cache-Control": "no-store"}
+        )
+
+    def samples(self) -> Answer:
+        """Every physical sample: ``[{"id", "name"}, …]``."""
+        return self._get("/physical_samples/")
+
+    def create_sample(self, name: str) -> Answer:
+        """A new physical sample; 409 names the one that has the name."""
+        return self._post("/physical_samples/", {"name": name})
+
+    def tags(self) -> Answer:
+        """Every tag: ``[{"id", "name"}, …]``."""
+        return self._get("/tags/")
+
+    def create_tag(self, name: str) -> Answer:
+        """A new tag; 400 when the name is taken."""
+        return self._post("/tags/", {"name": name})
+
+    def open_stream(self, settings: Mapping[str, object]) -> Answer:
+        """A new stream; its data_id as a bare JSON string."""
+        return self._post("/rheed/stream/", settings)
+
+    def link_sample(self, data_id: str, sample_id: str) -> Answer:
+        """Say which sample the stream shows."""
+        return self._post(
+            "/data_entries/physical_sample", {"data_ids": [data_id], "physical_sample_id": sample_id}
+        )
+
+    def link_project(self, project_id: str, sample_id: str) -> Answer:
+        """Let the project track the sample."""
+        return self._post(
+            f"/projects/{quote(project_id, safe='')}/configuration/tracking_samples",
+            {"physical_sample_id": sample_id, "set_active": True},
+        )
+
+    def attach_tags(self, data_id: str, tag_ids: Sequence[str]) -> Answer:
+        """Tag the stream."""
+        return self._post("/tags/data-items/", {"data_ids": [data_id], "tag_ids": list(tag_ids)})
+
+    def presign(self, chunk_idx: int, metadata: Mapping[str, str]) -> Answer:
+        """A fresh URL for one chunk."""
+        params = {
+            "original_filename": f"frames.zarr/frames/c/{chunk_idx}/0/0",
+            "num_parts": "1",
+            "staging_type": "stream",
+        }
+        return self._post("/data_entries/raw_data/staged/upload_urls/", metadata, params=params)
+
+    def end_stream(self, data_id: str) -> Answer:
+        """Ask for the end of the stream."""
+        return self._post(f"/rheed/stream/{quote(data_id, safe='')}/end", None)
+
+    def catalogue(self, data_id: str) -> Answer:
+        """The catalogue's rows of one stream."""
+        return self._get("/data_entries/", params={"data_ids": data_id})
+
+    def _get(self, path: str, *, params: Mapping[str, str] | None = None) -> Answer:
+        return exchange(self._client, "GET", f"{self.endpoint}{path}", headers=self._headers(), params=params)
+
+    def _post(self, path: str, body: object, *, params: Mapping[str, str] | None = None) -> Answer:
+        return exchange(
+            self._client,
+            "POST",
+            f"{self.endpoint}{path}",
+            headers=self._headers(),
+            params=params,
+            body_json=body,
+        )
+
+    def _headers(self) -> dict[str, str]:
+        return {"X-API-KEY": self._key.reveal()}

@@ -1,0 +1,85 @@
+"""Where settings come from: arguments, then the environment, then defaults. The only reader of either."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import platformdirs
+
+from uploader.errors import ConfigurationError
+
+DEFAULT_ENDPOINT = "https://api.atomscale.ai"
+KEY_VARIABLES = ("AS_API_KEY", "ATOMSCALE_API_KEY")
+ENDPOINT_VARIABLE = "AS_API_ENDPOINT"
+SPOOL_VARIABLE = "ATOMSCALE_SPOOL_DIR"
+SKIP_CLOCK_VARIABLE = "ATOMSCALE_SKIP_CLOCK_SYNC"
+
+
+class ApiKey:
+    """The secret that opens the server. It prints as stars and reaches only the request header."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __repr__(self) -> str:
+        return "ApiKey('***')"
+
+    def reveal(self) -> str:
+        """The key itself, for the one place that sends it and for a worker's environment."""
+        return self._text
+
+    def __reduce__(self) -> tuple[object, ...]:
+        raise TypeError("an API key is not written anywhere")
+
+
+def api_key(given: str | None = None, environ: Mapping[str, str] = os.environ) -> ApiKey:
+    """The API key from the argument or the environment.
+
+    Raises:
+        ConfigurationError: there is none, or it cannot be sent as a header.
+    """
+    found = given or next((environ[name] for name in KEY_VARIABLES if environ.get(name)), None)
+    if not found:
+        raise ConfigurationError(
+            "there is no API key", hint=f"Set {KEY_VARIABLES[0]} in the environment, or pass api_key=."
+        )
+    text = found.strip()
+    if not text.isascii() or not text.isprintable():
+        raise ConfigurationError("the API key has characters that cannot be sent", hint="Copy the key again.")
+    return ApiKey(text)
+
+
+def endpoint(given: str | None = None, environ: Mapping[str, str] = os.environ) -> str:
+    """The server's base URL, without a slash at its end.
+
+    Raises:
+        ConfigurationError: it is not an http(s) URL, or carries credentials or a query.
+    """
+    url = (given or environ.get(ENDPOINT_VARIABLE) or DEFAULT_ENDPOINT).strip().rstrip("/")
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ConfigurationError(
+            f"the endpoint {url!r} is not an http or https URL", hint=f"Set {ENDPOINT_VARIABLE} or endpoint=."
+        )
+    if parts.username or parts.query or parts.fragment:
+        raise ConfigurationError("the endpoint must not carry credentials, a query or a fragment")
+    return url
+
+
+def spool_dir(given: str | os.PathLike[str] | None = None, environ: Mapping[str, str] = os.environ) -> Path:
+    """The spool folder: the argument, the environment, or the user's data directory (never a cache)."""
+    if given or environ.get(SPOOL_VARIABLE):
+        return Path(given or environ[SPOOL_VARIABLE]).expanduser().absolute()
+    return Path(platformdirs.user_data_dir("framespool", appauthor=False)) / "spool"
+
+
+def skips_clock(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether the clock is not to be measured."""
+    return environ.get(SKIP_CLOCK_VARIABLE, "").strip().lower() not in ("", "0", "false", "no")

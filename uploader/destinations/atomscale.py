@@ -1,0 +1,198 @@
+"""The vendor's server as a destination: presign, PUT, end."""
+
+import hashlib
+import re
+import time
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import httpx
+
+from spool import Chunk, Receipt, Stream
+from uploader.answers import Meaning, Row, ServerState, Step, meaning_of, retry_after_s, server_state
+from uploader.api import CONNECT_TIMEOUT_S, AtomscaleApi
+from uploader.config import ApiKey
+from uploader.destinations.base import Closed, Delivered, Ended, Refused, Ticket, TryLater
+from uploader.exchange import Answer, exchange
+
+PIECE_BYTES = 1 << 20
+"""Between 0.25 and 4 MB a piece, httpx keeps up with curl (measured, docs/adr/0006)."""
+STALL_S = 60.0
+"""No progress for so long, on a connection that stands, ends the try."""
+SLOWEST_BYTES_PER_S = 50_000
+"""The answer to a PUT may take as long as the body would at this rate: a relay may still be passing it on."""
+KEY_PROBE_S = 10.0
+"""The least time between two tries with a key that was refused."""
+
+_CHUNK_REFUSALS = frozenset({400, 413, 422})
+_MD5 = re.compile(r"[0-9a-f]{32}")
+
+
+class AtomscaleDestination:
+    """The streaming API as `Destination`.
+
+    Args:
+        endpoint: the API's base URL.
+        key: the API key; the presigned PUT goes out without it.
+    """
+
+    def __init__(self, endpoint: str, key: ApiKey) -> None:
+        self.url = endpoint
+        self._api = AtomscaleApi(endpoint, key)
+        self._storage = httpx.Client(headers={"User-Agent": "framespool"})
+
+    def close(self) -> None:
+        """See `Destination.close`."""
+        self._api.close()
+        self._storage.close()
+
+    def prepare(self, stream: Stream, chunk: Chunk) -> Ticket | TryLater | Refused | Closed:
+        """See `Destination.prepare`."""
+        answer = self._api.presign(chunk.chunk_idx, chunk_metadata(stream, chunk))
+        row = meaning_of(Step.PRESIGN, answer)
+        if row.meaning is Meaning.ASK:
+            return self._asked(stream, answer)
+        if row.meaning is not Meaning.DONE:
+            return _try_later(row, answer)
+        url = _upload_url(answer.json())
+        if url is None or not self._is_safe(url):
+            return TryLater(words=f"{answer.words}, but without an upload URL that can be used")
+        return Ticket(url=url, got_at_s=time.monotonic())
+
+    def deliver(self, chunk: Chunk, ticket: Ticket, body: bytes) -> Delivered | TryLater | Refused:
+        """See `Destination.deliver`."""
+        answer = exchange(
+            self._storage,
+            "PUT",
+            ticket.url,
+            content=_pieces(body),
+            headers={"Content-Type": "", "Content-Length": str(len(body))},
+            timeout=httpx.Timeout(
+                STALL_S, connect=CONNECT_TIMEOUT_S, read=STALL_S + len(body) / SLOWEST_BYTES_PER_S
+            ),
+        )
+        row = meaning_of(Step.PUT, answer)
+        if row.meaning is Meaning.REFUSED:
+            return Refused(words=f"{answer.words}: {answer.excerpt}")
+        if row.meaning is not Meaning.DONE:
+            return _try_later(row, answer)
+        return _judged(chunk, ticket, answer, md5=hashlib.md5(body, usedforsecurity=False).hexdigest())
+
+    def finish(self, stream: Stream) -> Ended | TryLater | Closed:
+        """See `Destination.finish`."""
+        assert stream.data_id is not None
+        answer = self._api.end_stream(stream.data_id)
+        row = meaning_of(Step.END, answer)
+        if row.meaning is Meaning.DONE:
+            if answer.json() is None and answer.text.strip():
+                return TryLater(words=f"{answer.words}, but not in the server's own words", outage=True)
+            return Ended(words=answer.words)
+        if row.meaning is not Meaning.ASK:
+            return _try_later(row, answer)
+        state, words = self._state_of(stream)
+        if state is ServerState.ENDED:
+            return Ended(words=f"{answer.words}; {words}")
+        if state is ServerState.ERROR:
+            return Closed(words=words)
+        return TryLater(words=f"{answer.words} ({answer.excerpt}); {words}")
+
+    def _asked(self, stream: Stream, answer: Answer) -> TryLater | Refused | Closed:
+        """What a refused presign means, by what the catalogue says of the stream."""
+        state, words = self._state_of(stream)
+        if state in (ServerState.ENDED, ServerState.ERROR):
+            return Closed(words=words)
+        if state is ServerState.ACTIVE and answer.status in _CHUNK_REFUSALS:
+            return Refused(words=f"{answer.words}: {answer.excerpt}")
+        return TryLater(words=f"{answer.words} ({answer.excerpt}); {words}")
+
+    def _state_of(self, stream: Stream) -> tuple[ServerState, str]:
+        assert stream.data_id is not None
+        answer = self._api.catalogue(stream.data_id)
+        found = answer.json() if meaning_of(Step.API, answer).meaning is Meaning.DONE else None
+        for row in found if isinstance(found, list) else ():
+            if isinstance(row, dict) and stream.data_id in (row.get("data_id"), row.get("id")):
+                status = row.get("pipeline_status")
+                return server_state(status), f"the server says the stream is {status!s:.40}"
+        return ServerState.UNKNOWN, f"the server's catalogue does not tell the stream's state ({answer.words})"
+
+    def _is_safe(self, url: str) -> bool:
+        """Only http(s), and never in the clear when the API itself is not."""
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            return False
+        allowed = ("https",) if self.url.startswith("https:") else ("http", "https")
+        return parts.scheme in allowed and bool(parts.hostname)
+
+
+def chunk_metadata(stream: Stream, chunk: Chunk) -> dict[str, str]:
+    """What the presign request says about a chunk; every number is a string, as the protocol asks."""
+    settings = stream.settings
+    assert stream.data_id is not None
+    offset = 0 if stream.clock_offset_ms is None else round(stream.clock_offset_ms)
+    start = chunk.capture_start_ms_utc + offset
+    metadata = {
+        "data_id": stream.data_id,
+        "data_stream": "rheed",
+        "is_stream": "1",
+        "is_rotating": "1" if settings.rotations_per_min > 0 else "0",
+        "raw_frame_rate": str(settings.fps),
+        "avg_frame_rate": str(settings.fps),
+        "chunk_size": str(settings.chunk_size),
+        "dims": f"{chunk.n},{chunk.height},{chunk.width}",
+        "start_unix_ms_utc": str(start),
+        "end_unix_ms_utc": str(int(start + chunk.n * 1000 / settings.fps)),
+    }
+    if stream.clock_offset_ms is not None and stream.clock_uncertainty_ms is not None:
+        metadata["clock_offset_ms"] = str(offset)
+        metadata["clock_uncertainty_ms"] = str(stream.clock_uncertainty_ms)
+    return metadata
+
+
+def _upload_url(said: object) -> str | None:
+    one = said[0] if isinstance(said, list) and len(said) == 1 else said
+    url = one.get("url") if isinstance(one, dict) else None
+    return url if isinstance(url, str) else None
+
+
+def _pieces(body: bytes) -> Iterator[bytes]:
+    # In pieces, because httpcore copies what remains of a piece after each partial send.
+    for start in range(0, len(body), PIECE_BYTES):
+        yield body[start : start + PIECE_BYTES]
+
+
+def _judged(chunk: Chunk, ticket: Ticket, answer: Answer, *, md5: str) -> Delivered | TryLater:
+    """Whether a 2xx is an acknowledgement of these bytes."""
+    etag = answer.headers.get("etag", "").removeprefix("W/").strip('"')
+    if not etag:
+        return TryLater(words=f"{answer.words}, but without an ETag: not a store's acknowledgement", outage=True)
+    encrypted = any(
+        name.startswith("x-amz-server-side-encryption") and value != "AES256"
+        for name, value in answer.headers.items()
+    )
+    comparable = _MD5.fullmatch(etag.lower()) is not None and not encrypted
+    if comparable and etag.lower() != md5:
+        return TryLater(
+            words=f"{answer.words}, but its ETag {etag} is not the MD5 {md5} of chunk {chunk.chunk_idx}"
+        )
+    return Delivered(
+        receipt=Receipt(
+            status=answer.status,
+            etag=etag,
+            confirmed=comparable,
+            at_ms=time.time_ns() // 1_000_000,
+            server_date=answer.headers.get("date"),
+            request_id=answer.headers.get("x-amz-request-id"),
+            url_path=urlsplit(ticket.url).path,
+        )
+    )
+
+
+def _try_later(row: Row, answer: Answer) -> TryLater:
+    words = f"{answer.words} ({row.says})"
+    return TryLater(
+        words=words,
+        outage=row.meaning in (Meaning.OUTAGE, Meaning.PAUSED),
+        key_refused=row.meaning is Meaning.PAUSED,
+        min_wait_s=max(retry_after_s(answer), KEY_PROBE_S if row.meaning is Meaning.PAUSED else 0.0),
+    )

@@ -1,0 +1,60 @@
+"""What can go wrong while talking to the server, and what to do about it.
+
+::
+
+    UploaderError                   everything below; carries a ``hint``
+    ├── ConfigurationError          an argument, option or environment variable is not usable
+    ├── ServerUnreachable           no answer, or none that the server itself gave
+    ├── KeyRefused                  the server does not accept the API key
+    └── RequestRefused              the server answered, and said no
+
+Errors of the spool (``spool.SpoolError``) pass through unchanged. No error of either means that something
+spooled was lost.
+"""
+
+
+class UploaderError(Exception):
+    """Base of every error of this package.
+
+    Attributes:
+        hint: what the operator can do next, one sentence.
+    """
+
+    hint = "Nothing that was spooled is lost."
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        if hint is not None:
+            self.hint = hint
+
+
+class ConfigurationError(UploaderError, ValueError):
+    """An argument, option or environment variable is not usable; nothing was begun."""
+
+    hint = "Nothing was begun. Correct the value and try again."
+
+
+class ServerUnreachable(UploaderError):
+    """No answer came, or none that the server itself gave (a proxy's page, an overload)."""
+
+    hint = "No stream was begun on the server. Check the network and AS_API_ENDPOINT, then try again."
+
+
+class KeyRefused(UploaderError):
+    """The server does not accept the API key."""
+
+    hint = "Set AS_API_KEY to a valid key. Nothing that was spooled is lost."
+
+
+class RequestRefused(UploaderError):
+    """The server answered, and said no.
+
+    Attributes:
+        status: the HTTP status.
+    """
+
+    hint = "No stream was begun on the server. Correct the value that the server names."
+
+    def __init__(self, message: str, *, status: int | None = None, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status

@@ -1,0 +1,143 @@
+"""One HTTP request and its answer, as a value: nothing the network does is an exception beyond this file.
+
+Nothing is followed, nothing is retried, no more than a limited number of bytes is read, and no URL that
+carries a signature reaches a log.
+"""
+
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+ANSWER_BYTES_MAX = 8 << 20
+"""No answer of the protocol comes near this; what is longer is not the server's."""
+_EXCERPT_CHARS = 300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What came back.
+
+    Attributes:
+        fault: what broke on the way (``connect``, ``timeout``, ``broken``, ``oversize``, ``unusable``);
+            ``None`` when a whole answer arrived.
+        status: the HTTP status, 0 when there was none.
+        headers: names in lower case.
+        text: the body, as text.
+        words: what happened, for people; carries no secret.
+    """
+
+    fault: str | None = None
+    status: int = 0
+    headers: Mapping[str, str] = field(default_factory=dict)
+    text: str = ""
+    words: str = ""
+
+    @property
+    def is_html(self) -> bool:
+        """Whether a page for people came where a machine should have answered."""
+        return "html" in self.headers.get("content-type", "") or self.text.lstrip()[:1] == "<"
+
+    def json(self) -> Any:  # noqa: ANN401 - whatever the server says
+        """The body as JSON; ``None`` when it is not."""
+        try:
+            return json.loads(self.text)
+        except (ValueError, RecursionError):
+            return None
+
+    @property
+    def excerpt(self) -> str:
+        """The beginning of the body on one line."""
+        return " ".join(self.text.split())[:_EXCERPT_CHARS]
+
+
+def exchange(
+    client: httpx.Client,
+    method: str,
+    url: str,
+    *,
+    content: Iterable[bytes] | bytes | None = None,
+    body_json: object = None,
+    headers: Mapping[str, str] | None = None,
+    params: Mapping[str, str] | None = None,
+    timeout: httpx.Timeout | None = None,
+) -> Answer:
+    """Send one request and read its answer, whatever happens."""
+    try:
+        request = client.build_request(
+            method,
+            url,
+            content=content,
+            json=body_json,
+            headers=headers,
+            params=params,
+            timeout=timeout or client.timeout,
+        )
+        response = client.send(request, stream=True, follow_redirects=False)
+        try:
+            text = _read(response)
+        finally:
+            response.close()
+    except httpx.TimeoutException as error:
+        return Answer(fault="timeout", words=f"no answer in time ({_name(error)}) from {place(url)}")
+    except httpx.ConnectError as error:
+        return Answer(fault="connect", words=f"no connection to {place(url)}: {_reason(error, url)}")
+    except httpx.TransportError as error:
+        return Answer(fault="broken", words=f"the connection to {place(url)} broke: {_reason(error, url)}")
+    except (httpx.InvalidURL, httpx.HTTPError, ValueError, UnicodeError) as error:
+        return Answer(fault="unusable", words=f"the exchange with {place(url)} failed: {_name(error)}")
+    lowered = {name.lower(): value for name, value in response.headers.items()}
+    if text is None:
+        return Answer(fault="oversize", words=f"{place(url)} answered with more than {ANSWER_BYTES_MAX} bytes")
+    return Answer(
+        status=response.status_code,
+        headers=lowered,
+        text=text,
+        words=f"{place(url)} answered {response.status_code} {response.reason_phrase}".rstrip(),
+    )
+
+
+def place(url: str) -> str:
+    """Host and path of a URL, without the query, which may hold a signature."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "an unusable URL"
+    return f"{parts.hostname}{f':{parts.port}' if parts.port else ''}{parts.path}"
+
+
+def _read(response: httpx.Response) -> str | None:
+    pieces, size = [], 0
+    for piece in response.iter_bytes():
+        size += len(piece)
+        if size > ANSWER_BYTES_MAX:
+            return None
+        pieces.append(piece)
+    return b"".join(pieces).decode("utf-8", errors="replace")
+
+
+def _name(error: Exception) -> str:
+    return type(error).__name__
+
+
+def _reason(error: Exception, url: str) -> str:
+    """The error's own words, unless they repeat the URL."""
+    words = str(error) or _name(error)
+    query = url.partition("?")[2]
+    return words.replace(f"?{query}", "") if query else words
+
+
+class _WithoutQueries(logging.Filter):
+    """Keeps presigned signatures out of the logs: httpx names every URL whole."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(place(str(one)) if isinstance(one, httpx.URL) else one for one in record.args)
+        return True
+
+
+logging.getLogger("httpx").addFilter(_WithoutQueries())

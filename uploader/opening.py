@@ -1,0 +1,164 @@
+"""Opening a stream on the server: find or create what it is linked to, open it, link it.
+
+Samples and tags are resolved before the stream is opened, so that a bad one creates nothing. When a link
+fails, the new stream is ended again, so that the server's pipeline can clean up.
+"""
+
+import logging
+import re
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from spool import StreamSettings
+from uploader.answers import Meaning, Step, meaning_of
+from uploader.api import AtomscaleApi
+from uploader.errors import KeyRefused, RequestRefused, ServerUnreachable
+from uploader.exchange import Answer
+
+_DATA_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,127}")
+_TAKEN_SAMPLE = 409
+_TAKEN_TAG = 400
+
+_log = logging.getLogger(__name__)
+
+
+def open_on_server(api: AtomscaleApi, settings: StreamSettings) -> str:
+    """Open the stream on the server, linked to its sample, project and tags.
+
+    Returns:
+        The server's data_id.
+
+    Raises:
+        ServerUnreachable: no usable answer; try again later.
+        KeyRefused: the API key is not accepted.
+        RequestRefused: the server said no, or a sample or tag UUID does not exist there.
+    """
+    sample_id = settings.physical_sample and _resolve_sample(api, settings.physical_sample)
+    tag_ids = _resolve_tags(api, settings.tags)
+    data_id = _data_id(_answered(api.open_stream(stream_request(settings)), "opening the stream"))
+    try:
+        if sample_id:
+            _answered(api.link_sample(data_id, sample_id), "linking the sample")
+        if sample_id and settings.project_id:
+            _answered(api.link_project(settings.project_id, sample_id), "linking the project")
+        if tag_ids:
+            _answered(api.attach_tags(data_id, tag_ids), "attaching the tags")
+    except BaseException:
+        end_again(api, data_id)
+        raise
+    return data_id
+
+
+def end_again(api: AtomscaleApi, data_id: str) -> None:
+    """End a stream that cannot be used; if that fails too, the server ends it after two hours of silence."""
+    answer = api.end_stream(data_id)
+    if meaning_of(Step.END, answer).meaning is not Meaning.DONE:
+        _log.warning("the new stream %s could not be ended again: %s", data_id, answer.words)
+
+
+def stream_request(settings: StreamSettings) -> dict[str, object]:
+    """The settings as the protocol wants them."""
+    rotations = settings.rotations_per_min
+    request: dict[str, object] = {
+        "data_item_name": settings.name,
+        "rotational_period": settings.fps * 60 / rotations if rotations > 0 else None,
+        "rotations_per_min": rotations,
+        "fps_capture_rate": settings.fps,
+    }
+    if settings.project_id is not None:
+        request["project_id"] = settings.project_id
+    if settings.azimuth is not None:
+        request["azimuth_label"] = settings.azimuth
+    return request
+
+
+def _answered(answer: Answer, doing: str) -> Any:  # noqa: ANN401 - whatever JSON the server says
+    """The JSON of a success; anything else as the error that the caller can act on."""
+    row = meaning_of(Step.API, answer)
+    if row.meaning is Meaning.DONE:
+        return answer.json()
+    if row.meaning is Meaning.PAUSED:
+        raise KeyRefused(f"{doing}: {answer.words}")
+    if row.meaning is Meaning.REFUSED:
+        raise RequestRefused(f"{doing}: {answer.words}: {answer.excerpt}", status=answer.status)
+    raise ServerUnreachable(f"{doing}: {answer.words} ({row.says})")
+
+
+def _data_id(said: object) -> str:
+    if not isinstance(said, str) or not _DATA_ID.fullmatch(said):
+        raise ServerUnreachable("opening the stream: the answer is not a stream id")
+    return said
+
+
+def _resolve_sample(api: AtomscaleApi, wanted: str) -> str:
+    known = _named(_answered(api.samples(), "looking up the sample"))
+    if (found := _match(known, wanted, "sample")) is not None:
+        return found
+    answer = api.create_sample(wanted.strip())
+    if answer.status == _TAKEN_SAMPLE:
+        said = answer.json()
+        detail = said.get("detail") if isinstance(said, dict) else None
+    else:
+        detail = _answered(answer, "creating the sample")
+    return _id_in(detail, ("physical_sample_id", "id"), "creating the sample")
+
+
+def _resolve_tags(api: AtomscaleApi, wanted: tuple[str, ...]) -> list[str]:
+    if not wanted:
+        return []
+    found = []
+    for one in wanted:
+        known = _named(_answered(api.tags(), "looking up the tags"))
+        tag_id = _match(known, one, "tag")
+        if tag_id is None:
+            tag_id = _create_tag(api, one)
+        found.append(tag_id)
+    return list(dict.fromkeys(found))
+
+
+def _create_tag(api: AtomscaleApi, name: str) -> str:
+    answer = api.create_tag(name.strip())
+    if answer.status == _TAKEN_TAG:  # somebody was quicker: it is in the list now
+        known = _named(_answered(api.tags(), "looking up the tags"))
+        if (found := _match(known, name, "tag")) is not None:
+            return found
+    return _id_in(_answered(answer, "creating the tag"), ("id", "tag_id"), "creating the tag")
+
+
+def _named(said: object) -> list[tuple[str, str]]:
+    """The ``(id, name)`` pairs of a list answer."""
+    if not isinstance(said, list):
+        raise ServerUnreachable("the server's list is not a list")
+    return [
+        (one["id"], one["name"])
+        for one in said
+        if isinstance(one, Mapping) and isinstance(one.get("id"), str) and isinstance(one.get("name"), str)
+    ]
+
+
+def _match(known: list[tuple[str, str]], wanted: str, kind: str) -> str | None:
+    """The id that a person means; ``None`` for a name that is not there yet."""
+    if _is_uuid(wanted):
+        for found, _ in known:
+            if found.lower() == wanted.strip().lower():
+                return found
+        raise RequestRefused(f"the server has no {kind} with the id {wanted}")
+    trimmed = wanted.strip().casefold()
+    return next((found for found, name in known if name.strip().casefold() == trimmed), None)
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        UUID(text.strip())
+    except ValueError:
+        return False
+    return True
+
+
+def _id_in(said: object, names: tuple[str, ...], doing: str) -> str:
+    for name in names:
+        value = said.get(name) if isinstance(said, dict) else None
+        if isinstance(value, str) and value:
+            return value
+    raise ServerUnreachable(f"{doing}: the answer holds no id")

@@ -1,0 +1,96 @@
+"""What `RHEEDStreamer` answers: frozen values that can also be read like mappings.
+
+The vendor's client answers with dictionaries, so ``report["drained"]`` works as well as ``report.drained``.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Any
+
+
+class _Readable:
+    """Reading a frozen value by name."""
+
+    __slots__ = ()
+
+    def __getitem__(self, name: str) -> Any:  # noqa: ANN401 - one type a field
+        if name not in self.keys():
+            raise KeyError(name)
+        return getattr(self, name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+    def keys(self) -> tuple[str, ...]:
+        """The names, as a mapping has them: ``dict(report)`` works."""
+        return tuple(field.name for field in fields(self))  # type: ignore[arg-type] # every subclass is a dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinalizeReport(_Readable):
+    """How far a stream was when ``finalize()`` stopped waiting.
+
+    Attributes:
+        chunks_spooled: every chunk that was accepted.
+        chunks_uploaded: acknowledged by the server.
+        chunks_pending: waiting; the worker carries on with them.
+        chunks_parked: waiting for a person, who retries or discards them.
+        chunks_discarded: given up by a person.
+        drained: nothing is pending or parked.
+        finalized: the server has accepted the end of the stream.
+        held: why nothing is being sent, or ``None``.
+    """
+
+    stream_id: str
+    data_id: str | None
+    chunks_spooled: int
+    chunks_uploaded: int
+    chunks_pending: int
+    chunks_parked: int
+    chunks_discarded: int
+    drained: bool
+    finalized: bool
+    held: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpoolReport(_Readable):
+    """The spool at one moment, over all its streams.
+
+    Attributes:
+        spool_dir: the folder.
+        streams: how many it knows, finished ones included.
+        chunks_pending: waiting for delivery; ``chunks_parked``: waiting for a person.
+        pending_bytes: what is still to be sent.
+        used_bytes: what shards occupy on disk; ``free_bytes``: what the disk has left.
+        worker_running: whether some worker drains the spool for this endpoint.
+        trouble: the latest problem in words, or ``None``.
+    """
+
+    spool_dir: str
+    streams: int
+    chunks_pending: int
+    chunks_parked: int
+    chunks_uploaded: int
+    pending_bytes: int
+    used_bytes: int
+    free_bytes: int
+    worker_running: bool
+    trouble: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClockReport(_Readable):
+    """The host clock against the reference clock.
+
+    Attributes:
+        measured: whether the reference clock could be read.
+        offset_ms: add it to host time to get reference time; ``None`` when not measured.
+        uncertainty_ms: the offset is within so much.
+        measured_at_ms: host time of the measurement, milliseconds UTC.
+    """
+
+    measured: bool
+    offset_ms: float | None
+    uncertainty_ms: float | None
+    measured_at_ms: float | None

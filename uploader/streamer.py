@@ -1,0 +1,343 @@
+"""`RHEEDStreamer`: records frames into the spool; never waits for the network once recording has begun.
+
+It keeps the names, arguments and defaults of the vendor's client, so that a lab changes one import line.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import Any, Literal, Self, SupportsIndex, get_args
+
+from numpy.typing import ArrayLike
+
+from spool import DEFAULT_MIN_FREE_BYTES, DEFAULT_RETENTION_S, Limits, Spool, SpoolFull, Stream, StreamState
+from uploader import config
+from uploader.api import AtomscaleApi
+from uploader.clock import ClockMeasurement, measure
+from uploader.destinations.atomscale import AtomscaleDestination
+from uploader.errors import ConfigurationError
+from uploader.opening import end_again, open_on_server
+from uploader.reports import ClockReport, FinalizeReport, SpoolReport
+from uploader.settings import stream_settings
+from uploader.verbosity import set_verbosity
+from uploader.worker import UploadWorker
+from uploader.worker_process import WorkerProcess
+
+WorkerKind = Literal["process", "thread", "external"]
+
+FINALIZE_WAIT_S = 600.0
+"""How long ``finalize()`` waits by default; the worker carries on after that."""
+_LOOK_S = 0.05
+_FULL_PAUSE_S = 0.5
+_THREAD_PATIENCE_S = 10.0
+
+_log = logging.getLogger(__name__)
+
+
+class RHEEDStreamer:
+    """Streams RHEED video: every chunk is durable here before ``push`` returns, and delivered from here.
+
+    Args:
+        api_key: falls back to ``AS_API_KEY``, then ``ATOMSCALE_API_KEY``; kept in memory only.
+        endpoint: the server's base URL; falls back to ``AS_API_ENDPOINT``.
+        verbosity: 0 (silent) to 4 (everything) to the terminal; ``None`` leaves logging to the caller.
+        spool_dir: the spool folder; falls back to ``ATOMSCALE_SPOOL_DIR``, then the user's data directory.
+        spool_max_bytes: the most that shards may occupy; ``None`` for no limit but the disk.
+        spool_min_free_bytes: what stays free on the disk; ``None`` for 1 GiB.
+        spool_retention_s: how long acknowledged chunks are kept here; ``None`` for seven days.
+        worker: who delivers: a ``"process"`` of its own that outlives this one, a ``"thread"`` of this one
+            (notebooks), or ``"external"``: a ``framespool worker`` that somebody runs.
+
+    Raises:
+        ConfigurationError: an argument is not usable; nothing was begun.
+        SpoolError: the spool folder cannot be opened.
+    """
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        endpoint: str | None = None,
+        verbosity: int | None = None,
+        spool_dir: str | os.PathLike[str] | None = None,
+        spool_max_bytes: int | None = None,
+        spool_min_free_bytes: int | None = None,
+        spool_retention_s: float | None = None,
+        *,
+        worker: WorkerKind = "process",
+    ) -> None:
+        if verbosity is not None:
+            set_verbosity(verbosity)
+        if worker not in get_args(WorkerKind):
+            raise ConfigurationError(f"worker is {worker!r}, not one of {', '.join(get_args(WorkerKind))}")
+        self._key = config.api_key(api_key)
+        self._endpoint = config.endpoint(endpoint)
+        try:
+            self._limits = Limits(
+                max_bytes=spool_max_bytes,
+                min_free_bytes=DEFAULT_MIN_FREE_BYTES if spool_min_free_bytes is None else spool_min_free_bytes,
+                retention_s=DEFAULT_RETENTION_S if spool_retention_s is None else spool_retention_s,
+            )
+        except (TypeError, ValueError) as error:
+            raise ConfigurationError(f"spool_{error}") from error
+        self._kind = worker
+        self._spool = Spool(config.spool_dir(spool_dir), limits=self._limits)
+        self._process = WorkerProcess(self._spool, self._endpoint, self._key, self._limits)
+        self._thread: tuple[UploadWorker, threading.Thread] | None = None
+        self._clock: ClockMeasurement | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<RHEEDStreamer spool={str(self._spool.root)!r} endpoint={self._endpoint!r}>"
+
+    def initialize(
+        self,
+        fps: float,
+        rotations_per_min: float,
+        chunk_size: SupportsIndex,
+        stream_name: str | None = None,
+        physical_sample: str | None = None,
+        project_id: str | None = None,
+        tags: Sequence[str] | None = None,
+        azimuth: str | None = None,
+    ) -> str:
+        """Open a stream on the server and in the spool.
+
+        Args:
+            fps: capture rate, frames per second.
+            rotations_per_min: of the sample; 0 when stationary.
+            chunk_size: the most frames in a chunk; at least two seconds of them.
+            stream_name: for people.
+            physical_sample: name (created when new) or UUID (must exist).
+            project_id: UUID; links the sample to the project.
+            tags: names (created when new) or UUIDs (must exist).
+            azimuth: label, for a stationary sample only.
+
+        Returns:
+            The server's data_id; ``push``, ``run`` and ``finalize`` take it, or the stream_id.
+
+        Durability: on return the stream is on stable storage here and open on the server.
+
+        Raises:
+            ConfigurationError: an argument is not usable; nothing was begun.
+            ServerUnreachable, KeyRefused, RequestRefused: the server could not or would not; nothing is open.
+            SpoolError: the spool refused; the server's stream is ended again.
+        """
+        settings = stream_settings(
+            endpoint=self._endpoint,
+            fps=fps,
+            rotations_per_min=rotations_per_min,
+            chunk_size=chunk_size,
+            stream_name=stream_name,
+            physical_sample=physical_sample,
+            project_id=project_id,
+            tags=tags,
+            azimuth=azimuth,
+        )
+        with AtomscaleApi(self._endpoint, self._key) as api:
+            if not config.skips_clock():
+                self._clock = measure(api) or self._clock
+            data_id = open_on_server(api, settings)
+            try:
+                self._spool.open_stream(settings, data_id=data_id)
+                if self._clock is not None:
+                    self._spool.note_clock(
+                        data_id, offset_ms=self._clock.offset_ms, uncertainty_ms=self._clock.uncertainty_ms
+                    )
+            except BaseException:
+                end_again(api, data_id)
+                raise
+        self._ensure_worker()
+        return data_id
+
+    def push(
+        self,
+        data_id: str,
+        chunk_idx: SupportsIndex,
+        frames: ArrayLike,
+        capture_start_ms_utc: float | None = None,
+    ) -> None:
+        """Record one chunk. Does not touch the network.
+
+        Args:
+            data_id: what ``initialize`` returned.
+            chunk_idx: counts the stream's chunks from 0.
+            frames: uint8 ``(n, height, width)`` with n up to chunk_size, or one ``(height, width)``; only read.
+            capture_start_ms_utc: when the first frame was captured, milliseconds UTC by this host's clock;
+                without it the chunk is taken to have just finished.
+
+        Durability: on return the chunk is on stable storage. After a raise the frames are still the caller's.
+
+        Raises:
+            SpoolError: see `spool.Spool.push`; `SpoolFull` when there is no room.
+        """
+        self._spool.push(data_id, chunk_idx, frames, capture_start_ms_utc)
+        self._ensure_worker()
+
+    def run(self, data_id: str, frames_iter: Iterable[Any]) -> None:
+        """Record everything an iterator yields, one chunk an item, after what the stream already holds.
+
+        Args:
+            data_id: what ``initialize`` returned.
+            frames_iter: yields frames as ``push`` takes them, or ``(frames, capture_start_ms_utc)``.
+
+        Unlike ``push`` it waits while the spool is full, until delivered chunks have made room.
+
+        Raises:
+            SpoolError: see `push`; what was recorded before stays.
+        """
+        chunk_idx = self._spool.stream(data_id).next_chunk_idx
+        for item in frames_iter:
+            frames, capture_start = item if isinstance(item, tuple) else (item, None)
+            if capture_start is None:
+                # Waiting for room must not move the time stamp: it is taken when the frames arrive.
+                capture_start = self._arrival_ms(data_id, frames)
+            self._push_when_there_is_room(data_id, chunk_idx, frames, capture_start)
+            chunk_idx += 1
+
+    def finalize(self, data_id: str, drain_timeout_s: float | None = None) -> FinalizeReport:
+        """Ask for the end of the stream, and wait until it is there.
+
+        Args:
+            data_id: what ``initialize`` returned.
+            drain_timeout_s: how long to wait, seconds; ``None`` for ten minutes, 0 for not at all.
+
+        Returns:
+            How far the stream is. When the wait ends first nothing is lost: the request is durable, and the
+            worker delivers the rest and then ends the stream, whether this process lives or not.
+
+        Durability: on return the request to end the stream survives anything.
+        """
+        wait_s = FINALIZE_WAIT_S if drain_timeout_s is None else drain_timeout_s
+        deadline = time.monotonic() + wait_s
+        stream = self._spool.seal(data_id)
+        while True:
+            self._ensure_worker()
+            stream = self._spool.stream(data_id)
+            if self._needs_nobody(stream) or not time.monotonic() < deadline:
+                break
+            time.sleep(_LOOK_S)
+        report = _report(stream)
+        if not report.finalized:
+            _log.warning(
+                "stream %s is not finalized yet: %d of %d chunks delivered, %d waiting, %d parked. %s",
+                data_id,
+                report.chunks_uploaded,
+                report.chunks_spooled,
+                report.chunks_pending,
+                report.chunks_parked,
+                self._who_carries_on(stream),
+            )
+        return report
+
+    def spool_status(self) -> SpoolReport:
+        """The spool at this moment, over all its streams."""
+        status = self._spool.status()
+        tallies = [stream.tally for stream in status.streams]
+        return SpoolReport(
+            spool_dir=str(status.root),
+            streams=len(tallies),
+            chunks_pending=sum(tally.spooled for tally in tallies),
+            chunks_parked=sum(tally.parked for tally in tallies),
+            chunks_uploaded=sum(tally.acknowledged for tally in tallies),
+            pending_bytes=sum(tally.waiting_bytes for tally in tallies),
+            used_bytes=status.used_bytes,
+            free_bytes=status.free_bytes,
+            worker_running=self._spool.worker_lock(self._endpoint).is_held_elsewhere(),
+            trouble=next((s.held or s.trouble for s in reversed(status.streams) if s.held or s.trouble), None),
+        )
+
+    def clock_status(self) -> ClockReport:
+        """The latest measurement of the host clock against the reference clock."""
+        clock = self._clock
+        if clock is None:
+            return ClockReport(measured=False, offset_ms=None, uncertainty_ms=None, measured_at_ms=None)
+        return ClockReport(
+            measured=True,
+            offset_ms=clock.offset_ms,
+            uncertainty_ms=clock.uncertainty_ms,
+            measured_at_ms=clock.measured_at_ms,
+        )
+
+    def close(self) -> None:
+        """Let go of the spool. Nothing is lost: what waits is delivered by the worker, or the next one."""
+        if self._thread is not None:
+            worker, thread = self._thread
+            worker.stop()
+            thread.join(_THREAD_PATIENCE_S)
+            self._thread = None
+        self._spool.close()
+
+    # Private --------------------------------------------------------------------------------------------
+
+    def _push_when_there_is_room(
+        self, data_id: str, chunk_idx: int, frames: ArrayLike, capture_start: float
+    ) -> None:
+        waiting = False
+        while True:
+            try:
+                self.push(data_id, chunk_idx, frames, capture_start)
+            except SpoolFull as error:
+                if not waiting:
+                    _log.warning("%s. Waiting for room; the frames are kept.", error)
+                waiting = True
+                self._ensure_worker()
+                time.sleep(_FULL_PAUSE_S)
+            else:
+                return
+
+    def _arrival_ms(self, data_id: str, frames: Any) -> float:  # noqa: ANN401 - push judges it
+        shape: tuple[int, ...] = getattr(frames, "shape", ())
+        n = shape[0] if len(shape) == 3 else 1  # noqa: PLR2004 - (n, height, width)
+        return time.time() * 1000 - n * 1000 / self._spool.stream(data_id).settings.fps
+
+    def _ensure_worker(self) -> None:
+        if self._kind == "process":
+            self._process.ensure()
+        elif self._kind == "thread" and (self._thread is None or not self._thread[1].is_alive()):
+            worker = UploadWorker(
+                Spool(self._spool.root, limits=self._limits), AtomscaleDestination(self._endpoint, self._key)
+            )
+            thread = threading.Thread(target=worker.run, name="framespool-worker", daemon=True)
+            thread.start()
+            self._thread = worker, thread
+
+    def _needs_nobody(self, stream: Stream) -> bool:
+        """Whether waiting longer cannot change anything: it is over, or a person has to act first."""
+        if stream.state is StreamState.FINALIZED or stream.held is not None:
+            return True
+        return stream.tally.parked > 0 and stream.tally.spooled == 0
+
+    def _who_carries_on(self, stream: Stream) -> str:
+        if stream.held is not None:
+            return f"Nothing more is sent, because {stream.held}: run 'framespool status'."
+        if stream.tally.parked:
+            return "Parked chunks wait for a person: 'framespool retry' or 'framespool discard'."
+        if self._kind == "thread":
+            return "Nothing is lost, but the worker ends with this process: 'framespool worker' carries on."
+        return "Nothing is lost: the worker carries on."
+
+
+def _report(stream: Stream) -> FinalizeReport:
+    tally = stream.tally
+    return FinalizeReport(
+        stream_id=stream.stream_id,
+        data_id=stream.data_id,
+        chunks_spooled=tally.pushed,
+        chunks_uploaded=tally.acknowledged,
+        chunks_pending=tally.spooled,
+        chunks_parked=tally.parked,
+        chunks_discarded=tally.discarded,
+        drained=tally.spooled == 0 and tally.parked == 0,
+        finalized=stream.state is StreamState.FINALIZED,
+        held=stream.held,
+    )

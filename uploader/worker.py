@@ -1,0 +1,216 @@
+"""`UploadWorker`: drains a spool for one destination, streams side by side, until told to stop or dry.
+
+::
+
+    lease a stream ──▶ StreamDelivery.drain ──▶ nothing left: look again a little later
+          ▲                                          │
+          └──────────── renew, release ──────────────┘
+
+One worker at a time drains a spool for a destination: it holds the spool's worker lock, which the operating
+system releases when it dies. Each stream is leased as well, for a limited time, so that even where such locks
+do not work two workers never record for one stream.
+"""
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from spool import LeasedStream, LeaseLost, Spool, SpoolError, Stream, StreamState
+from uploader.delivery import StreamDelivery
+from uploader.destinations.base import Destination
+from uploader.gate import Gate
+
+LEASE_TTL_S = 30.0
+STREAMS_AT_ONCE = 4
+TURN_S = 10.0
+_LOOK_S = 0.1
+_REST_S = 1.0
+_REST_AFTER_BUG_S = 60.0
+_TIDY_S = 30.0
+_LOCK_PATIENCE_S = 3.0
+_STOP_PATIENCE_S = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Served:
+    """A stream in this worker's hands."""
+
+    lease: LeasedStream
+    delivery: StreamDelivery
+    thread: threading.Thread | None = None
+    renewed_at_s: float = 0.0
+
+
+class Until(StrEnum):
+    """When a worker ends by itself."""
+
+    STOPPED = "stopped"
+    """Never: a service."""
+    DRY = "dry"
+    """As soon as nothing is left to do."""
+    ABANDONED = "abandoned"
+    """Once nothing is left to do and no producer has the spool open."""
+
+
+class UploadWorker:
+    """Delivers what the spool holds for one destination.
+
+    Args:
+        spool: this worker's own opening of the spool.
+        destination: where to deliver; streams opened for another one are left alone.
+        until: when to end by itself.
+    """
+
+    def __init__(self, spool: Spool, destination: Destination, *, until: Until = Until.STOPPED) -> None:
+        self._spool = spool
+        self._destination = destination
+        self._until = until
+        self._stopped = threading.Event()
+        self._gate = Gate(self._stopped)
+        self._served: dict[str, _Served] = {}
+        self._turns: dict[str, float] = {}
+        self._crowded = False
+        self._next_tidy_s = 0.0
+        self.name = f"{socket.gethostname()}:{os.getpid()}"
+
+    def stop(self) -> None:
+        """Ask the worker to end soon; safe from a signal's function and from any thread."""
+        self._stopped.set()
+
+    def run(self) -> bool:
+        """Deliver until stopped, or dry; whether this worker had its turn.
+
+        ``False`` means that another live worker drains this spool for this destination already.
+        """
+        lock = self._spool.worker_lock(self._destination.url)
+        patience = time.monotonic() + _LOCK_PATIENCE_S
+        while not lock.acquire():
+            if self._stopped.wait(_LOOK_S) or (self._until is not Until.STOPPED and time.monotonic() > patience):
+                return False
+        try:
+            self._spool.record("worker_started", worker=self.name, destination=self._destination.url)
+            _log.info("worker %s delivers %s to %s", self.name, self._spool.root, self._destination.url)
+            self._look_after_streams()
+            self._let_go()
+            self._spool.record("worker_stopped", worker=self.name)
+        finally:
+            lock.release()
+        return True
+
+    # The rounds -----------------------------------------------------------------------------------------
+
+    def _look_after_streams(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                busy = self._round()
+            except SpoolError as error:
+                _log.error("the spool refuses: %s. %s", error, error.hint)
+                busy = True
+                self._stopped.wait(_REST_S)
+            if not busy and self._is_done():
+                return
+            self._stopped.wait(_LOOK_S)
+
+    def _is_done(self) -> bool:
+        if self._until is Until.ABANDONED:
+            return not self._spool.has_live_producers()
+        return self._until is Until.DRY
+
+    def _round(self) -> bool:
+        """Look once at every stream; whether anything is being or can be done."""
+        now = time.monotonic()
+        waiting = [
+            stream.stream_id
+            for stream in self._spool.streams(unfinished_only=True)
+            if self._has_work(stream) and not self._is_at_work(stream.stream_id)
+        ]
+        # Those that were served longest ago come first, so that none starves.
+        waiting.sort(key=lambda stream_id: self._turns.get(stream_id, 0.0))
+        for stream_id in waiting[: STREAMS_AT_ONCE - self._at_work()]:
+            self._serve(stream_id, now)
+        self._crowded = len(waiting) > STREAMS_AT_ONCE - self._at_work()
+        self._renew(now)
+        if now >= self._next_tidy_s:
+            self._spool.keep_within_limits()
+            self._next_tidy_s = now + _TIDY_S
+        return bool(waiting) or self._at_work() > 0
+
+    def _has_work(self, stream: Stream) -> bool:
+        if stream.settings.destination != self._destination.url:
+            return False
+        if stream.data_id is None or stream.held is not None:
+            return False
+        if stream.tally.spooled:
+            return True
+        return stream.state is StreamState.SEALED and not stream.tally.parked
+
+    def _is_at_work(self, stream_id: str) -> bool:
+        served = self._served.get(stream_id)
+        return served is not None and served.thread is not None and served.thread.is_alive()
+
+    def _at_work(self) -> int:
+        return sum(map(self._is_at_work, list(self._served)))
+
+    def _serve(self, stream_id: str, now: float) -> None:
+        served = self._served.get(stream_id)
+        if served is None:
+            lease = self._spool.lease(stream_id, self.name, ttl_s=LEASE_TTL_S, take_over=True)
+            assert lease is not None
+            delivery = StreamDelivery(lease, self._destination, self._gate, self._stopped)
+            served = self._served[stream_id] = _Served(lease=lease, delivery=delivery, renewed_at_s=now)
+        self._turns[stream_id] = now
+        served.thread = threading.Thread(
+            target=self._drain,
+            args=(stream_id, served, lambda: self._crowded and time.monotonic() - now > TURN_S),
+            name="framespool-deliver",
+            daemon=True,
+        )
+        served.thread.start()
+
+    def _drain(self, stream_id: str, served: _Served, gives_way: Callable[[], bool]) -> None:
+        try:
+            served.delivery.drain(gives_way)
+        except LeaseLost as error:
+            _log.warning("%s", error)
+            self._served.pop(stream_id, None)
+        except SpoolError as error:
+            # A disk that refuses now may not later; the spool is as it was.
+            _log.error("%s: %s. %s", stream_id, error, error.hint)
+            self._stopped.wait(_REST_S)
+        except Exception:  # noqa: BLE001 - a bug must not stop the other streams, nor this one for good
+            _log.exception("%s: an unexpected error; the stream is tried again in a minute", stream_id)
+            self._stopped.wait(_REST_AFTER_BUG_S)
+
+    def _renew(self, now: float) -> None:
+        for stream_id, served in list(self._served.items()):
+            if now - served.renewed_at_s < LEASE_TTL_S / 3:
+                continue
+            try:
+                if self._is_at_work(stream_id):
+                    served.lease.renew()
+                else:
+                    served.lease.release()
+                    del self._served[stream_id]
+            except LeaseLost:
+                self._served.pop(stream_id, None)
+            served.renewed_at_s = now
+
+    def _let_go(self) -> None:
+        """Give the uploads under way a moment, then release every lease.
+
+        An upload that is cut off here is repeated by the next worker, with the same bytes.
+        """
+        patience = time.monotonic() + _STOP_PATIENCE_S
+        for served in list(self._served.values()):
+            if served.thread is not None:
+                served.thread.join(max(0.0, patience - time.monotonic()))
+        for served in list(self._served.values()):
+            served.lease.release()
+        self._served.clear()

@@ -1,0 +1,103 @@
+"""The worker as a process of its own: started by a streamer when none drains the spool, outliving it.
+
+The API key reaches it through its environment, never through its arguments. It is detached: closing the
+producer's terminal or killing the producer does not end it. What it says goes to ``worker.log`` in the spool.
+"""
+
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from spool import Limits, Spool
+from uploader.config import ENDPOINT_VARIABLE, KEY_VARIABLES, ApiKey
+
+LOG_NAME = "worker.log"
+_LOG_BYTES_MAX = 5 << 20
+_PAUSE_BETWEEN_STARTS_S = 2.0
+
+_log = logging.getLogger(__name__)
+
+
+class WorkerProcess:
+    """Sees to it that some worker drains the spool; cheap to ask often.
+
+    Args:
+        spool: the producer's opening of the spool.
+        endpoint: where the worker delivers.
+        key: handed over in the worker's environment.
+        limits: what the worker keeps the spool within.
+    """
+
+    def __init__(self, spool: Spool, endpoint: str, key: ApiKey, limits: Limits) -> None:
+        self._spool = spool
+        self._endpoint = endpoint
+        self._key = key
+        self._limits = limits
+        self._lock = spool.worker_lock(endpoint)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started_at_s = float("-inf")
+
+    def ensure(self) -> None:
+        """Start a worker unless one is draining this spool for this endpoint, whoever started it."""
+        if self._process is not None and self._process.poll() is None:
+            return
+        if time.monotonic() - self._started_at_s < _PAUSE_BETWEEN_STARTS_S or self._lock.is_held_elsewhere():
+            return
+        if self._process is not None and self._process.returncode:
+            _log.error(
+                "the worker ended with code %d; see %s. Recording goes on; another worker is started.",
+                self._process.returncode,
+                self._spool.root / LOG_NAME,
+            )
+        self._started_at_s = time.monotonic()
+        self._process = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        environment = {
+            name: value for name, value in os.environ.items() if name not in (*KEY_VARIABLES, ENDPOINT_VARIABLE)
+        }
+        environment[KEY_VARIABLES[0]] = self._key.reveal()
+        # The same code as ours, also when it runs from a checkout that is not installed.
+        ours = str(Path(__file__).resolve().parent.parent)
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, (ours, os.environ.get("PYTHONPATH"))))
+        with _open_log(self._spool.root / LOG_NAME) as log:
+            return subprocess.Popen(  # noqa: S603 - our own interpreter and module
+                self._command(),
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self._spool.root,
+                **_detached(),
+            )
+
+    def _command(self) -> Sequence[str]:
+        limits = self._limits
+        command = [sys.executable, "-P", "-m", "uploader", "worker", "--until", "abandoned"]
+        command += ["--spool", str(self._spool.root), "--endpoint", self._endpoint]
+        command += ["--min-free-bytes", str(limits.min_free_bytes)]
+        if limits.max_bytes is not None:
+            command += ["--max-bytes", str(limits.max_bytes)]
+        command += ["--retention-s", "never" if limits.retention_s is None else str(limits.retention_s)]
+        return command
+
+
+def _detached() -> dict[str, Any]:
+    """How a process is started that outlives its parent and its terminal."""
+    if sys.platform == "win32":
+        flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
+        # A parent that runs inside a job (many schedulers and IDEs) would take its children with it.
+        return {"creationflags": flags | subprocess.CREATE_BREAKAWAY_FROM_JOB}
+    return {"start_new_session": True}
+
+
+def _open_log(path: Path) -> Any:  # noqa: ANN401 - a binary file
+    """The log, opened for appending, private to the user; one earlier log is kept when it has grown."""
+    if path.exists() and path.stat().st_size > _LOG_BYTES_MAX:
+        path.replace(path.with_suffix(".log.1"))
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
