@@ -131,12 +131,15 @@ class LeasedStream:
 
         self._write("hold", change)
 
-    def note_trouble(self, trouble: str | None, *, event: str, detail: dict[str, Any] | None = None) -> None:
-        """Say for ``status`` what is wrong at the moment (``None``: nothing any more), and record it."""
+    def note_trouble(
+        self, trouble: str | None, *, event: str | None = None, detail: dict[str, Any] | None = None
+    ) -> None:
+        """Say for ``status`` what is wrong now (``None``: nothing any more); with ``event``, in the ledger too."""
 
         def change(db: sqlite3.Connection) -> None:
             db.execute("UPDATE streams SET trouble = ? WHERE stream_key = ?", (trouble, self._key))
-            self._record(db, event, None, detail)
+            if event is not None:
+                self._record(db, event, None, detail)
 
         self._write("note", change)
 

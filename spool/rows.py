@@ -34,9 +34,12 @@ def find_stream(db: sqlite3.Connection, ref: str) -> tuple[int, Stream] | None:
     return (row[0], _stream(db, row)) if row else None
 
 
-def all_streams(db: sqlite3.Connection) -> list[tuple[int, Stream]]:
+def all_streams(db: sqlite3.Connection, *, unfinished_only: bool = False) -> list[tuple[int, Stream]]:
     """Every stream with its key, oldest first."""
-    rows = db.execute(f"SELECT {_STREAM_COLUMNS} FROM streams ORDER BY stream_key").fetchall()  # noqa: S608 - a constant
+    rows = db.execute(
+        f"SELECT {_STREAM_COLUMNS} FROM streams WHERE NOT ? OR state != 'finalized' ORDER BY stream_key",  # noqa: S608 - a constant
+        (unfinished_only,),
+    ).fetchall()
     return [(row[0], _stream(db, row)) for row in rows]
 
 

@@ -221,10 +221,10 @@ class Spool:
                 raise AmbiguousStream(f"{text!r} fits {len(fits)} streams: {several}")
         raise UnknownStream(f"this spool has no stream {text!r}")
 
-    def streams(self) -> list[Stream]:
-        """Every stream, oldest first."""
+    def streams(self, *, unfinished_only: bool = False) -> list[Stream]:
+        """Every stream, or those that are not finalized; oldest first."""
         with self._folder.index.reading() as db:
-            return [stream for _, stream in rows.all_streams(db)]
+            return [stream for _, stream in rows.all_streams(db, unfinished_only=unfinished_only)]
 
     def chunk(self, ref: str, chunk_idx: int) -> Chunk | None:
         """One chunk, or ``None`` if that index was never pushed."""
