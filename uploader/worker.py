@@ -95,7 +95,9 @@ class UploadWorker:
             if self._stopped.wait(_LOOK_S) or (self._until is not Until.STOPPED and time.monotonic() > patience):
                 return False
         try:
-            self._spool.record("worker_started", worker=self.name, destination=self._destination.url)
+            self._spool.record(
+                "worker_started", worker=self.name, pid=os.getpid(), destination=self._destination.url
+            )
             _log.info("worker %s delivers %s to %s", self.name, self._spool.root, self._destination.url)
             self._look_after_streams()
             self._let_go()
