@@ -32,6 +32,7 @@ from spool.rows import settings_from_json
 from spool.states import StreamState
 from spool.zarr_metadata import STORE_NAME, array_document, array_path, group_document, shard_name
 
+INDEX_NAME = "index.sqlite3"
 RESERVE_BYTES = 4 << 20
 
 _T = TypeVar("_T")
@@ -59,9 +60,12 @@ class SpoolFolder:
             for name in ("incoming", "workers", "streams"):
                 if not (root / name).is_dir():
                     _make_dir(disk, root / name)
+            is_new = not (root / INDEX_NAME).exists()
+            index = Index(root / INDEX_NAME, disk)
+            if is_new:
+                disk.sync_dir(root, label="index")
         except OSError as error:
             raise translated(error, f"the spool folder {root} cannot be opened") from error
-        index = Index(root / "index.sqlite3", disk)
         return cls(root=root, disk=disk, clock=clock, index=index)
 
     def write(self, label: str, change: Callable[[sqlite3.Connection], _T]) -> _T:

@@ -7,6 +7,7 @@
   what it reads is still true when it commits. Producers and workers in any number of processes meet here.
 """
 
+import contextlib
 import os
 import sqlite3
 import threading
@@ -35,6 +36,8 @@ class Index:
         self._disk = disk
         self._lock = threading.RLock()
         self._pid = os.getpid()
+        if not path.exists():
+            _create_private(path)
         try:
             self._db = sqlite3.connect(
                 path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
@@ -115,6 +118,12 @@ class Index:
                 self._db.execute("ROLLBACK")
                 raise
             self._db.execute("COMMIT")
+
+
+def _create_private(path: Path) -> None:
+    """An empty file that only the user can read; SQLite gives its journal the same mode."""
+    with contextlib.suppress(FileExistsError):  # another opener was quicker
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _statements(script: str) -> Iterator[str]:

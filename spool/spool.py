@@ -21,7 +21,7 @@ from spool import ledger, pruning, rows
 from spool.clock import Clock, HostClock
 from spool.disk import Disk
 from spool.errors import AmbiguousStream, SpoolError, UnknownStream
-from spool.folder import SpoolFolder, new_stream, translated
+from spool.folder import INDEX_NAME, SpoolFolder, new_stream, translated
 from spool.intake import Intake
 from spool.leased import LeasedStream
 from spool.locks import ProcessLock
@@ -71,7 +71,7 @@ class Spool:
     ) -> None:
         self.root = Path(root).expanduser().absolute()
         self.limits = limits or Limits()
-        if not create and not (self.root / "index.sqlite3").exists():
+        if not create and not (self.root / INDEX_NAME).exists():
             raise SpoolError(f"there is no spool in {self.root}", hint="Check --spool or ATOMSCALE_SPOOL_DIR.")
         self._folder = SpoolFolder.open(self.root, disk=disk or Disk(), clock=clock or HostClock())
         try:
@@ -126,6 +126,7 @@ class Spool:
             ledger.append(db, "opened", at_ms=now, stream_id=stream.stream_id, detail=detail)
 
         try:
+            self._intake.claim_incoming()  # from now on a worker knows that a producer lives
             self._folder.write("open_stream", change)
         except OSError as error:
             raise translated(error, "the stream's folder could not be made") from error

@@ -13,7 +13,16 @@ from typing import Any, Literal, Self, SupportsIndex, get_args
 
 from numpy.typing import ArrayLike
 
-from spool import DEFAULT_MIN_FREE_BYTES, DEFAULT_RETENTION_S, Limits, Spool, SpoolFull, Stream, StreamState
+from spool import (
+    DEFAULT_MIN_FREE_BYTES,
+    DEFAULT_RETENTION_S,
+    Limits,
+    Spool,
+    SpoolError,
+    SpoolFull,
+    Stream,
+    StreamState,
+)
 from uploader import config
 from uploader.api import AtomscaleApi
 from uploader.clock import ClockMeasurement, measure
@@ -301,15 +310,22 @@ class RHEEDStreamer:
         return time.time() * 1000 - n * 1000 / self._spool.stream(data_id).settings.fps
 
     def _ensure_worker(self) -> None:
-        if self._kind == "process":
-            self._process.ensure()
-        elif self._kind == "thread" and (self._thread is None or not self._thread[1].is_alive()):
-            worker = UploadWorker(
-                Spool(self._spool.root, limits=self._limits), AtomscaleDestination(self._endpoint, self._key)
-            )
-            thread = threading.Thread(target=worker.run, name="framespool-worker", daemon=True)
-            thread.start()
-            self._thread = worker, thread
+        """See to it that somebody delivers. What is recorded is safe without: a failure is told, not raised."""
+        try:
+            if self._kind == "process":
+                self._process.ensure()
+            elif self._kind == "thread" and (self._thread is None or not self._thread[1].is_alive()):
+                self._thread = self._start_thread()
+        except (OSError, SpoolError) as error:
+            _log.error("no worker could be started (%s); recording goes on, the next push tries again", error)
+
+    def _start_thread(self) -> tuple[UploadWorker, threading.Thread]:
+        worker = UploadWorker(
+            Spool(self._spool.root, limits=self._limits), AtomscaleDestination(self._endpoint, self._key)
+        )
+        thread = threading.Thread(target=worker.run, name="framespool-worker", daemon=True)
+        thread.start()
+        return worker, thread
 
     def _needs_nobody(self, stream: Stream) -> bool:
         """Whether waiting longer cannot change anything: it is over, or a person has to act first."""
