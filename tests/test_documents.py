@@ -1,0 +1,59 @@
+"""The documents say what the code does."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import spool
+import uploader
+from uploader.cli import COMMANDS
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_documents_drawn_from_code_are_up_to_date() -> None:
+    said = subprocess.run(
+        [sys.executable, ROOT / "tools" / "generate_docs.py", "--check"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert said.returncode == 0, said.stdout + said.stderr
+
+
+def test_the_readme_names_every_command() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    unnamed = [name for name in COMMANDS if not re.search(rf"`{name}\b", readme)]
+    assert unnamed == []
+
+
+@pytest.mark.parametrize("package", [spool, uploader])
+def test_the_architecture_has_a_line_for_every_module(package: object) -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    folder = Path(str(package.__file__)).parent  # type: ignore[attr-defined] # modules have one
+    names = [path.name for path in folder.glob("*.py") if not path.name.startswith("__")]
+    assert [name for name in names if f"`{name}`" not in text] == []
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    broken = [
+        f"{page.relative_to(ROOT)}: {target}"
+        for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text("utf-8"))
+        if not (page.parent / target).exists()
+    ]
+    assert broken == []
+
+
+@pytest.mark.parametrize("package", [spool, uploader])
+def test_public_names_are_sorted_and_exist(package: object) -> None:
+    names: list[str] = package.__all__  # type: ignore[attr-defined] # both have one
+    constants = sorted(name for name in names if name.isupper())
+    classes = sorted(name for name in names if name[0].isupper() and not name.isupper())
+    functions = sorted(name for name in names if name[0].islower())
+    assert names == constants + classes + functions
+    for name in names:
+        assert getattr(package, name) is not None
