@@ -4,11 +4,13 @@
 worker holds while it delivers. Everything else here is a value or an error.
 """
 
+from spool.audit import AuditedChunk, StreamAudit, audit
 from spool.clock import Clock, HostClock
 from spool.disk import Disk
 from spool.errors import (
     AmbiguousStream,
     ChunkConflict,
+    ChunkMoved,
     DiskFailed,
     FramesRejected,
     IllegalTransition,
@@ -33,8 +35,10 @@ __all__ = [
     "DEFAULT_MIN_FREE_BYTES",
     "DEFAULT_RETENTION_S",
     "AmbiguousStream",
+    "AuditedChunk",
     "Chunk",
     "ChunkConflict",
+    "ChunkMoved",
     "ChunkState",
     "Clock",
     "Disk",
@@ -56,10 +60,12 @@ __all__ = [
     "SpoolStatus",
     "SpoolTooNew",
     "Stream",
+    "StreamAudit",
     "StreamError",
     "StreamSealed",
     "StreamSettings",
     "StreamState",
     "Tally",
     "UnknownStream",
+    "audit",
 ]

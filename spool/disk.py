@@ -77,7 +77,11 @@ class Disk:
         self.before(f"{label}.replace", path)
         new = path.with_name(f".{path.name}.{uuid.uuid4().hex}.new")
         try:
-            new.write_bytes(content)
+            fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
+            try:
+                _write_all(fd, content)
+            finally:
+                os.close(fd)
             _when_free(lambda: new.replace(path))
         except BaseException:
             with contextlib.suppress(OSError):

@@ -15,7 +15,8 @@
     ├── SpoolTooNew                 written by a later framespool
     ├── ShardDamaged                a shard's bytes are not those that were spooled
     ├── LeaseLost                   another worker holds the stream now
-    └── IllegalTransition           a bug in framespool: report it
+    └── IllegalTransition           a change of state that the table does not know
+        └── ChunkMoved              the chunk is not, or no longer, in the state that this needs
 
 No error of this module means that something spooled was lost. After a raise from ``push()`` the frames are
 still the caller's; everything that was spooled before stays spooled.
@@ -129,3 +130,9 @@ class IllegalTransition(SpoolError):
     """A state change that the transition table does not know: a bug in framespool."""
 
     hint = "Nothing was changed. Please report this with the ledger ('framespool audit --json')."
+
+
+class ChunkMoved(IllegalTransition):
+    """The chunk is not, or no longer, in the state that this needs: somebody was quicker, or meant another."""
+
+    hint = "Nothing was changed. 'framespool audit' shows the state of every chunk."

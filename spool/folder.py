@@ -15,20 +15,21 @@
 import hashlib
 import json
 import logging
+import shutil
 import sqlite3
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from spool import rows
 from spool.clock import Clock
 from spool.disk import NO_SPACE, Disk
 from spool.errors import DiskFailed, SpoolError, SpoolFull
-from spool.index import Index
+from spool.index import Index, refuse_later_format
 from spool.locks import ProcessLock
 from spool.model import Stream, StreamSettings
-from spool.rows import settings_from_json
 from spool.states import StreamState
 from spool.zarr_metadata import STORE_NAME, array_document, array_path, group_document, shard_name
 
@@ -55,6 +56,9 @@ class SpoolFolder:
         Durability: every directory created here is durable, with its entry in its parent.
         """
         try:
+            # First, because it leaves the folder of a later framespool untouched.
+            if (root / INDEX_NAME).exists():
+                refuse_later_format(root / INDEX_NAME)
             for folder in _missing(root):
                 _make_dir(disk, folder)
             for name in ("incoming", "workers", "streams"):
@@ -80,18 +84,29 @@ class SpoolFolder:
             if not self._reserve.exists():
                 raise
             _log.warning("the disk is full; the reserve is given up so that the spool can go on")
-            self.disk.remove(self._reserve, label="reserve")
+            try:
+                self.disk.remove(self._reserve, label="reserve")
+            except OSError as error:
+                raise translated(error, "the reserve could not be given up") from error
         with self.index.writing(label) as db:
             return change(db)
 
-    def ensure_reserve(self) -> None:
+    @property
+    def missing_reserve_bytes(self) -> int:
+        """What the reserve still needs: all of it after it was given up, else nothing."""
+        return 0 if self._reserve.exists() else RESERVE_BYTES
+
+    def ensure_reserve(self, incoming: Path) -> None:
         """Put the reserve (back) in place; a chunk is accepted only while it is there.
+
+        Args:
+            incoming: the opener's own folder, where it is written first.
 
         Raises:
             OSError: there is no room for it.
         """
-        if not self._reserve.exists():
-            part = self.root / "incoming" / f"{uuid.uuid4().hex}.reserve"
+        if self.missing_reserve_bytes:
+            part = incoming / f"reserve-{uuid.uuid4().hex}"
             # Not zeros: a file system that compresses would set nothing aside for them.
             block = hashlib.shake_256(b"framespool reserve").digest(1 << 16)
             self.disk.write_new(part, [block] * (RESERVE_BYTES // len(block)), label="reserve")
@@ -116,13 +131,26 @@ class SpoolFolder:
         return array_path(self.stream_folder(stream_id)) / shard_name(chunk_idx)
 
     def make_stream(self, stream: Stream) -> None:
-        """Create a stream's directories and its own description, all durable."""
+        """Create a stream's directories and its own description, all durable; goes on where it was cut off."""
         folder = self.stream_folder(stream.stream_id)
         for path in (folder, folder / STORE_NAME, array_path(folder)):
-            self.disk.make_dir(path, label="stream")
+            if not path.is_dir():
+                self.disk.make_dir(path, label="stream")
         self.write_stream_description(stream)
         self.write_group_document(stream)
         self.write_array_document(stream, frame_count=0)
+
+    def unmake_stream(self, stream_id: str) -> None:
+        """Remove the folder of a stream that could not be begun, unless another opener has adopted it."""
+
+        def remove(db: sqlite3.Connection) -> None:
+            if rows.find_stream(db, stream_id) is None:
+                shutil.rmtree(self.stream_folder(stream_id), ignore_errors=True)
+
+        try:
+            self.write("open_stream_undo", remove)
+        except SpoolError as error:
+            _log.warning("stream %s could not be begun, and its folder stays: %s", stream_id, error)
 
     def write_stream_description(self, stream: Stream) -> None:
         """Write ``stream.json`` durably: what the index is rebuilt from besides the shards."""
@@ -134,6 +162,7 @@ class SpoolFolder:
                 "stream_id": stream.stream_id,
                 "data_id": stream.data_id,
                 "created_at_ms": stream.created_at_ms,
+                "sealed_at_ms": stream.sealed_at_ms,
                 "settings": asdict(stream.settings),
             },
             indent=1,
@@ -151,12 +180,15 @@ class SpoolFolder:
         said: dict[str, Any] = json.loads(text)
         if said["stream_id"] != stream_id:
             raise ValueError(f"stream.json speaks of {said['stream_id']!r}")
-        return new_stream(
+        stream = new_stream(
             stream_id,
-            settings=settings_from_json(json.dumps(said["settings"])),
+            settings=rows.settings_from_json(json.dumps(said["settings"])),
             data_id=said["data_id"],
             created_at_ms=said["created_at_ms"],
         )
+        if said["sealed_at_ms"] is None:
+            return stream
+        return replace(stream, state=StreamState.SEALED, sealed_at_ms=said["sealed_at_ms"])
 
     def write_group_document(self, stream: Stream) -> None:
         """Write the store's own ``zarr.json``. Derived, like the array's."""

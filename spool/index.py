@@ -43,12 +43,18 @@ class Index:
                 path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
             )
             self._configure()
-            self._migrate()
         except sqlite3.Error as error:
             raise _translated(error, path) from error
+        try:
+            self._migrate()
+        except BaseException:
+            self._db.close()
+            raise
 
     def close(self) -> None:
         """Close the connection; everything committed stays."""
+        if os.getpid() != self._pid:
+            return  # closing it in a forked child could take the parent's locks away
         with self._lock:
             self._db.close()
 
@@ -101,23 +107,31 @@ class Index:
             self._db.execute(f"PRAGMA {pragma}").fetchall()
 
     def _migrate(self) -> None:
-        with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                version = self._db.execute("PRAGMA user_version").fetchone()[0]
-                if version > FORMAT_VERSION:
-                    raise SpoolTooNew(
-                        f"{self._path} has format {version}; this framespool reads up to {FORMAT_VERSION}"
-                    )
-                if version == 0:
-                    for statement in _statements(files("spool").joinpath("schema.sql").read_text("utf-8")):
-                        self._db.execute(statement)
-                    self._db.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
-                    self._disk.before("index.create.commit", self._path)
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
+        with self.reading() as db:
+            (version,) = db.execute("PRAGMA user_version").fetchone()
+        if version:
+            return
+        with self.writing("index.create") as db:
+            (version,) = db.execute("PRAGMA user_version").fetchone()
+            if not version:  # another opener may have been quicker
+                for statement in _statements(files("spool").joinpath("schema.sql").read_text("utf-8")):
+                    db.execute(statement)
+                db.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
+
+
+def refuse_later_format(path: Path) -> None:
+    """Look before anything is touched: even opening the database could change a later format.
+
+    The format is ``user_version``, which SQLite keeps in bytes 60 to 63 of its file.
+
+    Raises:
+        SpoolTooNew: the index was written by a later framespool.
+    """
+    with path.open("rb") as file:
+        head = file.read(64)
+    version = int.from_bytes(head[60:64], "big") if head.startswith(b"SQLite format 3") else 0
+    if version > FORMAT_VERSION:
+        raise SpoolTooNew(f"{path} has format {version}; this framespool reads up to {FORMAT_VERSION}")
 
 
 def _create_private(path: Path) -> None:

@@ -27,6 +27,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from spool import frames as checks
 from spool import ledger, rows, shards
+from spool.disk import NO_SPACE
 from spool.errors import ChunkConflict, ShardDamaged, SpoolError, SpoolFull, StreamSealed, UnknownStream
 from spool.folder import SpoolFolder, translated
 from spool.locks import ProcessLock
@@ -47,12 +48,15 @@ class Intake:
         self._folder = folder
         self._limits = limits
         self._lock = threading.Lock()
+        self._pid = os.getpid()
         self._opener: ProcessLock | None = None
         self._thread_count = os.cpu_count() or 1
         self._threads = ThreadPoolExecutor(self._thread_count, thread_name_prefix="framespool-encode")
 
     def close(self) -> None:
         """Stop encoding and let go of the incoming folder, which is then empty."""
+        if os.getpid() != self._pid:
+            return  # a forked child's: what is in use belongs to the parent
         self._threads.shutdown()
         if self._opener is not None:
             with contextlib.suppress(OSError):  # not empty, or gone: the next opening sweeps it
@@ -67,9 +71,10 @@ class Intake:
                 lock = ProcessLock(path)
                 if not lock.acquire():
                     continue  # a recovery looked at it in this very moment
-                path.with_suffix("").mkdir(mode=0o700)
                 self._opener = lock
-            return self._opener.path.with_suffix("")
+            incoming = self._opener.path.with_suffix("")
+            incoming.mkdir(mode=0o700, exist_ok=True)
+            return incoming
 
     def push(
         self, ref: str, chunk_idx: SupportsIndex, frames: ArrayLike, capture_start_ms_utc: float | None
@@ -96,141 +101,200 @@ class Intake:
             sha256=shard.sha256,
             wire_bytes=shard.wire_bytes,
         )
-        if (before := self._already_here(stream, description, array)) is not None:
+        if (before := self._already_here(description, array)) is not None:
             return before
         pieces = shards.spool_form(shard, description)
-        self._make_room(sum(map(len, pieces)))
-        part = self.claim_incoming() / uuid.uuid4().hex
         try:
-            self._folder.disk.write_new(part, pieces, label="shard")
+            return self._store(pieces, description, array)
         except OSError as error:
-            raise translated(error, f"chunk {idx} could not be written") from error
+            raise translated(error, f"chunk {idx} could not be stored") from error
+
+    def _store(self, pieces: list[bytes], description: shards.Description, array: NDArray[np.uint8]) -> Chunk:
+        """Steps 1 to 3; once more with a new file when room could be made meanwhile."""
+        size = sum(map(len, pieces))
+        try:
+            self._make_room(size)
+            return self._write_and_place(pieces, description, array)
+        except (SpoolFull, OSError) as error:
+            if isinstance(error, OSError) and error.errno not in NO_SPACE:
+                raise
+            # A quota, another producer or another program was quicker than the check for room.
+            if prune(self._folder, wanted_bytes=size + self._folder.missing_reserve_bytes) == (0, 0):
+                raise
+        self._make_room(size)
+        return self._write_and_place(pieces, description, array)
+
+    def _write_and_place(
+        self, pieces: list[bytes], description: shards.Description, array: NDArray[np.uint8]
+    ) -> Chunk:
+        part = self.claim_incoming() / uuid.uuid4().hex
+        self._folder.disk.write_new(part, pieces, label="shard")
         try:
             return self._place(part, description, array)
         finally:
-            part.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # swept when this opener is gone
+                part.unlink(missing_ok=True)
 
     def _place(self, part: Path, description: shards.Description, array: NDArray[np.uint8]) -> Chunk:
         """Steps 2 and 3; the chunk that holds these frames, which another producer may have placed first."""
-        final = self._folder.shard_path(description.stream_id, description.chunk_idx)
-        placed = False
         try:
             with self._folder.index.writing("push") as db:
                 key, stream = _open_stream(db, description.stream_id)
                 checks.require_same_size(stream, description.height, description.width)
-                if not _chunk_at(db, key, description.chunk_idx):
-                    chunk = _new_chunk(description, disk_bytes=part.stat().st_size)
-                    self._folder.disk.rename(part, final, label="shard")
-                    placed = True
-                    rows.insert_chunk(db, key, chunk)
-                    ledger.append(
-                        db,
-                        "spooled",
-                        at_ms=description.spooled_at_ms,
-                        stream_id=chunk.stream_id,
-                        chunk_idx=chunk.chunk_idx,
-                        detail=ledger.chunk_facts(chunk),
-                    )
-                    self._let_array_grow(stream, chunk)
-                    return chunk
-        except OSError as error:
-            self._undo(description, placed=placed)
-            raise translated(error, f"chunk {description.chunk_idx} could not be stored") from error
-        except SpoolError:
-            self._undo(description, placed=placed)
+                before = _chunk_at(db, key, description.chunk_idx)
+                if before is None:
+                    return self._enter(db, key, stream, part, description)
+                if before.sha256 == description.sha256 and not self._is_kept(stream, before):
+                    return self._restore(db, key, part, before)
+        except BaseException:
+            self._undo(description)
             raise
-        before = self._already_here(stream, description, array)
-        assert before is not None
-        return before
+        here = self._already_here(description, array)
+        assert here is not None
+        return here
 
-    def _let_array_grow(self, stream: Stream, chunk: Chunk) -> None:
-        """Show the new frames to Zarr readers; under the write lock, so that the length never goes back."""
+    def _enter(
+        self, db: sqlite3.Connection, key: int, stream: Stream, part: Path, description: shards.Description
+    ) -> Chunk:
+        """A new chunk: its name, its directory entry, its row."""
+        chunk = _new_chunk(description, disk_bytes=part.stat().st_size)
+        max_bytes = self._limits.max_bytes
+        # Asked again under the lock: several producers may have seen the same room.
+        if max_bytes is not None and rows.disk_bytes(db) + chunk.disk_bytes > max_bytes:
+            raise SpoolFull(f"the spool is full: it may hold {max_bytes:,} bytes", needed_bytes=chunk.disk_bytes)
+        final = self._folder.shard_path(chunk.stream_id, chunk.chunk_idx)
+        self._folder.disk.rename(part, final, label="shard")
+        rows.insert_chunk(db, key, chunk)
+        ledger.append(
+            db,
+            "spooled",
+            at_ms=description.spooled_at_ms,
+            stream_id=chunk.stream_id,
+            chunk_idx=chunk.chunk_idx,
+            detail=ledger.chunk_facts(chunk),
+        )
         if chunk.chunk_idx >= stream.next_chunk_idx:
+            # Under the write lock, so that the length that readers see never goes back.
             self._folder.write_array_document(
                 replace(stream, height=chunk.height, width=chunk.width),
                 frame_count=chunk.chunk_idx * stream.settings.chunk_size + chunk.n,
             )
+        return chunk
 
-    def _undo(self, description: shards.Description, *, placed: bool) -> None:
-        """Remove the shard of a push that raised, if its row is not there. What cannot be removed now has no
-        row either: the next push of this chunk replaces it, or the next opening adopts it.
-        """  # noqa: D205 - one thought
-        if not placed:
-            return
+    def _restore(self, db: sqlite3.Connection, key: int, part: Path, chunk: Chunk) -> Chunk:
+        """The same bytes again for a chunk whose file is gone or damaged: it waits for delivery as before."""
+        self._folder.disk.rename(part, self._folder.shard_path(chunk.stream_id, chunk.chunk_idx), label="shard")
+        now = self._folder.clock.now_ms()
+        if chunk.state == ChunkState.PARKED:
+            event = rows.move_chunk(db, key, chunk.chunk_idx, "retry", parked_reason=None)
+        else:
+            event = "recovered"
+        detail = {"what": "chunk", "why": "its file was gone or damaged, and the same frames were pushed again"}
+        ledger.append(db, event, at_ms=now, stream_id=chunk.stream_id, chunk_idx=chunk.chunk_idx, detail=detail)
+        restored = _chunk_at(db, key, chunk.chunk_idx)
+        assert restored is not None
+        return restored
 
-        def remove(db: sqlite3.Connection) -> None:
+    def _undo(self, description: shards.Description) -> None:
+        """Take back what a push that raised has left: a shard without a row, and frames that readers see.
+
+        What cannot be taken back now has no row either: the next push of this chunk replaces it, or the next
+        opening adopts it.
+        """
+
+        def take_back(db: sqlite3.Connection) -> None:
             found = rows.find_stream(db, description.stream_id)
             assert found is not None
-            if not _chunk_at(db, found[0], description.chunk_idx):
+            key, stream = found
+            if _chunk_at(db, key, description.chunk_idx) is None:
                 path = self._folder.shard_path(description.stream_id, description.chunk_idx)
                 self._folder.disk.remove(path, label="push_undo")
+                self._folder.write_array_document(stream, frame_count=rows.frame_count(db, key, stream))
 
         try:
             with self._folder.index.writing("push_undo") as db:
-                remove(db)
+                take_back(db)
         except (SpoolError, OSError) as error:
             _log.warning("the unfinished chunk %d stays on disk: %s", description.chunk_idx, error)
 
-    def _already_here(
-        self, stream: Stream, description: shards.Description, array: NDArray[np.uint8]
-    ) -> Chunk | None:
-        """The chunk that is already spooled under this index with the same frames; ``None`` when it is free.
+    def _already_here(self, description: shards.Description, array: NDArray[np.uint8]) -> Chunk | None:
+        """The chunk that already holds these frames; ``None`` when the index is free, or its file is lost.
 
         Raises:
             ChunkConflict: other frames are there, or a person has discarded the chunk.
         """
         idx = description.chunk_idx
         with self._folder.index.reading() as db:
-            found = rows.find_stream(db, stream.stream_id)
+            found = rows.find_stream(db, description.stream_id)
             assert found is not None
-            chunk = _chunk_at(db, found[0], idx)
+            key, stream = found
+            chunk = _chunk_at(db, key, idx)
         if chunk is None:
             return None
         if chunk.state == ChunkState.DISCARDED:
             raise ChunkConflict(f"chunk {idx} was discarded by a person and is not accepted again")
-        if chunk.sha256 == description.sha256 or self._same_frames(stream, chunk, array):
+        if chunk.sha256 == description.sha256:
+            return chunk if self._is_kept(stream, chunk) else None
+        if self._same_frames(stream, chunk, array):
             return chunk
         raise ChunkConflict(f"chunk {idx} is already spooled with other frames")
+
+    def _is_kept(self, stream: Stream, chunk: Chunk) -> bool:
+        """Whether nothing more is needed for this chunk: it was delivered, or its bytes are here and whole."""
+        if chunk.state == ChunkState.ACKNOWLEDGED:
+            return True
+        try:
+            self._read(stream, chunk)
+        except (ShardDamaged, OSError):
+            return False
+        return True
+
+    def _read(self, stream: Stream, chunk: Chunk) -> bytes:
+        return shards.read_wire_form(
+            self._folder.shard_path(chunk.stream_id, chunk.chunk_idx),
+            n=chunk.n,
+            chunk_size=stream.settings.chunk_size,
+            wire_bytes=chunk.wire_bytes,
+            sha256=chunk.sha256,
+        )
 
     def _same_frames(self, stream: Stream, chunk: Chunk, array: NDArray[np.uint8]) -> bool:
         """Compare frame by frame: another zstd release may encode the same frames differently."""
         if (chunk.n, chunk.height, chunk.width) != array.shape or chunk.disk_bytes == 0:
             return False
         try:
-            body = shards.read_wire_form(
-                self._folder.shard_path(chunk.stream_id, chunk.chunk_idx),
-                n=chunk.n,
-                chunk_size=stream.settings.chunk_size,
-                wire_bytes=chunk.wire_bytes,
-                sha256=chunk.sha256,
-            )
+            body = self._read(stream, chunk)
         except (ShardDamaged, OSError):
             return False
         stored = shards.decode(body, n=chunk.n, height=chunk.height, width=chunk.width)
         return bool(np.array_equal(stored, array))
 
-    def _make_room(self, needed_bytes: int) -> None:
-        """Prune acknowledged chunks until the limits allow so many bytes more.
+    def _make_room(self, chunk_bytes: int) -> None:
+        """Prune acknowledged chunks until the limits allow so many bytes more; set the reserve aside.
 
         Raises:
             SpoolFull: even then there is no room.
+            DiskFailed: the reserve could not be written.
         """
-        lacking = self._lacking(needed_bytes)
+        needed = chunk_bytes + self._folder.missing_reserve_bytes
+        lacking = self._lacking(needed)
         if lacking > 0:
             prune(self._folder, wanted_bytes=lacking)
-            lacking = self._lacking(needed_bytes)
-        used, free = self._usage()
+            lacking = self._lacking(needed)
         if lacking > 0:
+            used, free = self._usage()
+            limits = self._limits
+            most = "any number" if limits.max_bytes is None else f"{limits.max_bytes:,}"
             raise SpoolFull(
-                f"the spool is full: the chunk needs {needed_bytes:,} bytes, the spool holds {used:,} of at most "
-                f"{self._limits.max_bytes or 'any'}, and {free:,} are free on the disk where "
-                f"{self._limits.min_free_bytes:,} must stay free; nothing more may be pruned",
-                needed_bytes=needed_bytes,
+                f"the spool is full: the chunk needs {needed:,} bytes; the spool holds {used:,} of {most}; "
+                f"{free:,} are free on the disk, where {limits.min_free_bytes:,} must stay free; "
+                "nothing more may be pruned",
+                needed_bytes=needed,
                 used_bytes=used,
                 free_bytes=free,
             )
         try:
-            self._folder.ensure_reserve()
+            self._folder.ensure_reserve(self.claim_incoming())
         except OSError as error:
             raise translated(error, "the spool's reserve could not be set aside") from error
 

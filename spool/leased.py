@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from spool import ledger, rows, shards
-from spool.errors import LeaseLost
+from spool.errors import ChunkMoved, LeaseLost
 from spool.folder import SpoolFolder
 from spool.model import Chunk, Receipt, Stream
 
@@ -72,14 +72,19 @@ class LeasedStream:
         """An upload of this chunk is about to begin.
 
         Durability: on return the attempt is on record, whatever happens to this process.
+
+        Raises:
+            ChunkMoved: the chunk no longer waits; a person has discarded it.
         """
 
         def change(db: sqlite3.Connection) -> None:
-            db.execute(
+            cursor = db.execute(
                 "UPDATE chunks SET attempts = attempts + 1"
                 " WHERE stream_key = ? AND chunk_idx = ? AND state = 'spooled'",
                 (self._key, chunk.chunk_idx),
             )
+            if cursor.rowcount != 1:
+                raise ChunkMoved(f"chunk {chunk.chunk_idx} no longer waits to be sent")
             self._record(db, "attempt_started", chunk.chunk_idx)
 
         self._write("attempt", change)
@@ -95,7 +100,7 @@ class LeasedStream:
 
         Raises:
             LeaseLost: another worker has the stream; the receipt was not recorded.
-            IllegalTransition: the chunk was not waiting.
+            ChunkMoved: the chunk was not waiting.
         """
 
         def change(db: sqlite3.Connection) -> None:
@@ -109,7 +114,7 @@ class LeasedStream:
                 receipt=json.dumps(asdict(receipt)),
             )
             rows.advance_watermark(db, self._key)
-            self._record(db, event, chunk.chunk_idx, asdict(receipt))
+            self._record(db, event, chunk.chunk_idx, asdict(receipt), at_ms=now)
 
         self._write("acknowledge", change)
 
@@ -152,10 +157,9 @@ class LeasedStream:
 
         def change(db: sqlite3.Connection) -> None:
             rows.require_nothing_left(db, self._key)
-            event = rows.move_stream(
-                db, self._key, "finalize", finalized_at_ms=self._folder.clock.now_ms(), trouble=None
-            )
-            self._record(db, event, None, detail)
+            now = self._folder.clock.now_ms()
+            event = rows.move_stream(db, self._key, "finalize", finalized_at_ms=now, trouble=None)
+            self._record(db, event, None, detail, at_ms=now)
 
         self._write("finalize", change)
 
@@ -196,12 +200,18 @@ class LeasedStream:
         self._folder.write(label, fenced)
 
     def _record(
-        self, db: sqlite3.Connection, event: str, chunk_idx: int | None, detail: dict[str, Any] | None = None
+        self,
+        db: sqlite3.Connection,
+        event: str,
+        chunk_idx: int | None,
+        detail: dict[str, Any] | None = None,
+        *,
+        at_ms: int | None = None,
     ) -> None:
         ledger.append(
             db,
             event,
-            at_ms=self._folder.clock.now_ms(),
+            at_ms=self._folder.clock.now_ms() if at_ms is None else at_ms,
             stream_id=self.stream_id,
             chunk_idx=chunk_idx,
             detail=detail,

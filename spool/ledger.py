@@ -11,9 +11,16 @@ import sqlite3
 from typing import Any
 
 from spool.model import Chunk, Event
+from spool.states import CHUNK_MOVES, STREAM_MOVES
 
 GENESIS = bytes(32)
 """The digest that the first row commits to."""
+
+STATE_EVENTS = frozenset(
+    {move.event for move in (*CHUNK_MOVES.values(), *STREAM_MOVES.values())}
+    | {"opened", "spooled", "recovered", "pruned", "held", "released", "attempt_started"}
+)
+"""What states and counters can be recomputed from; such a row comes with its change and in no other way."""
 
 _COLUMNS = "seq, at_ms, stream_id, chunk_idx, event, detail, previous, digest"
 

@@ -3,10 +3,14 @@
 Times are integers, milliseconds since the Unix epoch, UTC by the host clock, unless a name says otherwise.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
 from spool.states import ChunkState, StreamState
+
+FPS_MIN, FPS_MAX = 1e-6, 1e6
+CHUNK_SIZE_MAX = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,9 +20,9 @@ class StreamSettings:
     Attributes:
         name: for people; not unique.
         destination: where the stream is delivered, a base URL without credentials.
-        fps: declared capture rate, frames per second.
+        fps: declared capture rate, frames per second, from `FPS_MIN` to `FPS_MAX`.
         rotations_per_min: 0 when the sample is stationary.
-        chunk_size: the most frames a chunk can hold; the shard length along time.
+        chunk_size: the most frames a chunk can hold, from 1 to `CHUNK_SIZE_MAX`; the shard length along time.
         physical_sample: name or UUID, as given by the caller.
         project_id: UUID at the destination.
         tags: names or UUIDs.
@@ -34,6 +38,15 @@ class StreamSettings:
     project_id: str | None = None
     tags: tuple[str, ...] = ()
     azimuth: str | None = None
+
+    def __post_init__(self) -> None:
+        # With anything else no chunk could be stored or stamped; better said before the camera starts.
+        if not FPS_MIN <= self.fps <= FPS_MAX:
+            raise ValueError(f"fps is {self.fps!r}, not from {FPS_MIN} to {FPS_MAX}")
+        if not 0 <= self.rotations_per_min < math.inf:
+            raise ValueError(f"rotations_per_min is {self.rotations_per_min!r}, not zero or more")
+        if not 1 <= self.chunk_size <= CHUNK_SIZE_MAX:
+            raise ValueError(f"chunk_size is {self.chunk_size!r}, not from 1 to {CHUNK_SIZE_MAX}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ The index first, the file after: a crash between leaves a file that the next ope
 could leave a row that promises bytes which are gone.
 """
 
+import logging
 import sqlite3
 from functools import partial
 
@@ -13,6 +14,8 @@ from spool.folder import SpoolFolder
 from spool.model import Chunk
 
 _BATCH = 64
+
+_log = logging.getLogger(__name__)
 
 
 def prune(
@@ -34,8 +37,14 @@ def prune(
         if not batch:
             break
         for chunk in batch:
-            folder.disk.remove(folder.shard_path(chunk.stream_id, chunk.chunk_idx), label="prune")
-            freed += chunk.disk_bytes
+            path = folder.shard_path(chunk.stream_id, chunk.chunk_idx)
+            try:
+                folder.disk.remove(path, label="prune")
+            except OSError as error:
+                # The commit has been made: the next opening removes the file. It frees nothing now.
+                _log.warning("%s could not be deleted (%s); the next opening tries again", path, error)
+            else:
+                freed += chunk.disk_bytes
         chunks += len(batch)
     return chunks, freed
 

@@ -5,7 +5,8 @@
   returned, but the frames may exist nowhere else, and the shard says what it is.
 * A pruned or discarded shard whose file is still there is removed: the commit had been made.
 * A waiting chunk whose file is gone is parked, visibly, so that the others can go on.
-* A stream folder without an index row is adopted from its ``stream.json``.
+* A stream folder without an index row is adopted from its ``stream.json``. Of such a stream a damaged shard
+  is parked, and one that cannot be read at all holds the stream: the index that could tell is lost.
 
 Everything is looked at first without a lock, and decided under the write lock: a live producer renames its
 shard and commits its row under that same lock, so a file without a row is then truly left over. Running it
@@ -26,7 +27,7 @@ from spool.errors import ShardDamaged, SpoolError
 from spool.folder import SpoolFolder
 from spool.model import Chunk, Stream
 from spool.states import ChunkState, StreamState
-from spool.zarr_metadata import array_document, array_path, chunk_idx_of
+from spool.zarr_metadata import array_document, array_path, chunk_idx_of, group_document
 
 STREAM_ID = re.compile(r"[0-9a-z][0-9a-z-]{0,63}")
 """What a stream_id looks like; no other folder name is touched."""
@@ -50,7 +51,7 @@ def recover(folder: SpoolFolder) -> None:
 
 def _sweep_incoming(folder: SpoolFolder) -> None:
     for lock in folder.incoming_locks():
-        if lock.acquire():
+        if lock.acquire(patience_s=0):
             shutil.rmtree(lock.path.with_suffix(""), ignore_errors=True)
             lock.path.unlink(missing_ok=True)
             lock.release()
@@ -73,6 +74,9 @@ def _adopt_streams(folder: SpoolFolder) -> None:
 def _adopt_stream(folder: SpoolFolder, stream: Stream, db: sqlite3.Connection) -> None:
     if rows.find_stream(db, stream.stream_id):
         return  # its opener was alive and has committed it meanwhile
+    if stream.data_id is not None and rows.find_stream(db, stream.data_id):
+        _log.warning("%s is left alone: %s is another stream's by now", stream.stream_id, stream.data_id)
+        return
     rows.insert_stream(db, stream)
     ledger.append(
         db,
@@ -99,65 +103,109 @@ def _reconcile(folder: SpoolFolder, key: int, stream: Stream) -> None:
             )
         }
     for idx in sorted(on_disk - known.keys()):
-        folder.write("recover_chunk", partial(_adopt_chunk, folder, stream.stream_id, idx))
+        _adopt_chunk(folder, stream.stream_id, idx)
     for idx, (state, disk_bytes) in known.items():
         if idx in on_disk and disk_bytes == 0:
-            folder.disk.remove(folder.shard_path(stream.stream_id, idx), label="recover_prune")
+            _remove(folder, folder.shard_path(stream.stream_id, idx), label="recover_prune")
         elif idx not in on_disk and state == ChunkState.SPOOLED:
             folder.write("recover_missing", partial(_park_missing, folder, key, stream, idx))
-    for name in names:
-        if name.startswith(".zarr.json."):
-            folder.disk.remove(path / name, label="recover_zarr_json")
-    if path.is_dir() and not _array_document_is_fresh(folder, stream.stream_id):
-        folder.write("recover_zarr_json", partial(_refresh, folder, stream.stream_id))
+    leftovers = [path / name for name in names if name.startswith(".zarr.json.")]
+    if path.is_dir() and (leftovers or not _documents_are_fresh(folder, stream.stream_id)):
+        folder.write("recover_zarr_json", partial(_refresh, folder, stream.stream_id, leftovers))
 
 
-def _adopt_chunk(folder: SpoolFolder, stream_id: str, idx: int, db: sqlite3.Connection) -> None:
+def _remove(folder: SpoolFolder, path: Path, *, label: str) -> None:
+    try:
+        folder.disk.remove(path, label=label)
+    except OSError as error:
+        _log.warning("%s could not be deleted (%s); the next opening tries again", path, error)
+
+
+def _adopt_chunk(folder: SpoolFolder, stream_id: str, idx: int) -> None:
+    """Take up a shard that has no row, or set it aside: a file that no row speaks of never keeps its name."""
+    aside = folder.write("recover_chunk", partial(_decide, folder, stream_id, idx))
+    if aside is not None:
+        path = folder.shard_path(stream_id, idx)
+        try:
+            folder.disk.rename(path, path.with_name(aside), label="recover_aside")
+        except OSError as error:
+            _log.warning("%s could not be set aside (%s); the next opening tries again", path, error)
+
+
+def _decide(folder: SpoolFolder, stream_id: str, idx: int, db: sqlite3.Connection) -> str | None:
+    """Under the write lock: adopt the shard, or the name under which it is set aside."""
     found = rows.find_stream(db, stream_id)
     path = folder.shard_path(stream_id, idx)
     if found is None or not path.exists():
-        return
+        return None
     key, stream = found
     if rows.select_chunks(db, "c.stream_key = ? AND c.chunk_idx = ?", (key, idx)):
-        return  # its producer was alive and has committed it meanwhile
+        return None  # its producer was alive and has committed it meanwhile
     now = folder.clock.now_ms()
+    rebuilt = _is_rebuilt(db, stream_id)
     try:
-        chunk = _described(path, stream, idx)
+        chunk = _described(path, stream, idx, keep_damaged=rebuilt)
     except OSError as error:
         _log.warning("%s cannot be read (%s); it is left for the next time", path, error)
-        return
+        return None
     except SpoolError as error:
-        aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.aside")
-        folder.disk.rename(path, aside, label="recover_aside")
-        detail = {"what": "set aside", "why": str(error), "file": aside.name}
+        aside = f".{path.name}.{uuid.uuid4().hex}.aside"
+        detail = {"what": "set aside", "why": str(error), "file": aside}
         ledger.append(db, "recovered", at_ms=now, stream_id=stream_id, chunk_idx=idx, detail=detail)
-        _log.warning("chunk %d of %s was never accepted and is set aside: %s", idx, stream_id, error)
-        return
+        if rebuilt and stream.state != StreamState.FINALIZED:
+            # The index that could have said whether it was accepted is lost: a person has to look.
+            reason = f"chunk {idx} cannot be read: {error}"
+            db.execute("UPDATE streams SET held = ? WHERE stream_key = ?", (reason, key))
+            ledger.append(db, "held", at_ms=now, stream_id=stream_id, detail={"why": reason})
+        _log.warning("chunk %d of %s has no index row and is set aside: %s", idx, stream_id, error)
+        return aside
     # The rename may not have reached the disk before its process died.
     folder.disk.sync_dir(path.parent, label="recover_chunk")
     rows.insert_chunk(db, key, chunk)
     detail = {"what": "chunk", **ledger.chunk_facts(chunk)}
     ledger.append(db, "recovered", at_ms=now, stream_id=stream_id, chunk_idx=idx, detail=detail)
-    _log.warning("chunk %d of %s was whole on disk without an index row; it was taken up", idx, stream_id)
+    if chunk.state == ChunkState.PARKED:
+        why = {"why": chunk.parked_reason}
+        ledger.append(db, "parked", at_ms=now, stream_id=stream_id, chunk_idx=idx, detail=why)
+    _log.warning("chunk %d of %s was on disk without an index row; it is %s", idx, stream_id, chunk.state)
+    return None
 
 
-def _described(path: Path, stream: Stream, idx: int) -> Chunk:
-    """The chunk that a shard says it is, checked byte by byte and against its stream."""
+def _is_rebuilt(db: sqlite3.Connection, stream_id: str) -> bool:
+    """Whether the stream's row was lost once, so that a missing chunk row does not mean "never accepted"."""
+    row = db.execute(
+        "SELECT 1 FROM ledger WHERE stream_id = ? AND event = 'recovered' AND chunk_idx IS NULL", (stream_id,)
+    ).fetchone()
+    return row is not None
+
+
+def _described(path: Path, stream: Stream, idx: int, *, keep_damaged: bool) -> Chunk:
+    """The chunk that a shard says it is, checked byte by byte and against its stream.
+
+    Raises:
+        ShardDamaged: it is not a shard of this stream, or its frames are damaged and not to be kept.
+    """
     settings = stream.settings
     said = shards.read_description(path, chunk_size=settings.chunk_size)
-    shards.read_wire_form(
-        path, n=said.n, chunk_size=settings.chunk_size, wire_bytes=said.wire_bytes, sha256=said.sha256
-    )
     if (said.stream_id, said.chunk_idx, said.chunk_size) != (stream.stream_id, idx, settings.chunk_size):
         raise ShardDamaged(f"it says it is chunk {said.chunk_idx} of {said.stream_id}")
     if stream.height is not None and (said.height, said.width) != (stream.height, stream.width):
         raise ShardDamaged(f"its frames are {said.height} x {said.width}, the stream's are not")
     if stream.state == StreamState.FINALIZED:
         raise ShardDamaged("the stream is finalized; no chunk can follow")
+    damage = None
+    try:
+        shards.read_wire_form(
+            path, n=said.n, chunk_size=settings.chunk_size, wire_bytes=said.wire_bytes, sha256=said.sha256
+        )
+    except ShardDamaged as error:
+        if not keep_damaged:
+            raise
+        damage = str(error)
     return Chunk(
         stream_id=stream.stream_id,
         chunk_idx=idx,
-        state=ChunkState.SPOOLED,
+        state=ChunkState.SPOOLED if damage is None else ChunkState.PARKED,
         n=said.n,
         height=said.height,
         width=said.width,
@@ -169,7 +217,7 @@ def _described(path: Path, stream: Stream, idx: int) -> Chunk:
         attempts=0,
         acknowledged_at_ms=None,
         receipt=None,
-        parked_reason=None,
+        parked_reason=damage,
         pruned_at_ms=None,
     )
 
@@ -191,24 +239,31 @@ def _park_missing(folder: SpoolFolder, key: int, stream: Stream, idx: int, db: s
     _log.error("chunk %d of %s is parked: %s", idx, stream.stream_id, reason)
 
 
-def _array_document_is_fresh(folder: SpoolFolder, stream_id: str) -> bool:
+def _documents_are_fresh(folder: SpoolFolder, stream_id: str) -> bool:
     with folder.index.reading() as db:
-        wanted = _array_document(db, stream_id)
+        key, stream = _known(db, stream_id)
+        frame_count = rows.frame_count(db, key, stream)
+    store = folder.store_path(stream_id)
+    wanted = {
+        store / "zarr.json": group_document(stream),
+        array_path(folder.stream_folder(stream_id)) / "zarr.json": array_document(stream, frame_count=frame_count),
+    }
     try:
-        return (array_path(folder.stream_folder(stream_id)) / "zarr.json").read_bytes() == wanted
+        return all(path.read_bytes() == document for path, document in wanted.items())
     except OSError:
         return False
 
 
-def _array_document(db: sqlite3.Connection, stream_id: str) -> bytes:
-    found = rows.find_stream(db, stream_id)
-    assert found is not None
-    return array_document(found[1], frame_count=rows.frame_count(db, *found))
+def _refresh(folder: SpoolFolder, stream_id: str, leftovers: list[Path], db: sqlite3.Connection) -> None:
+    # Under the write lock, so that no producer's newer document, nor the one it is writing, is lost.
+    key, stream = _known(db, stream_id)
+    for path in leftovers:
+        _remove(folder, path, label="recover_zarr_json")
+    folder.write_group_document(stream)
+    folder.write_array_document(stream, frame_count=rows.frame_count(db, key, stream))
 
 
-def _refresh(folder: SpoolFolder, stream_id: str, db: sqlite3.Connection) -> None:
-    # Under the write lock, so that no producer's newer document is replaced by this one.
+def _known(db: sqlite3.Connection, stream_id: str) -> tuple[int, Stream]:
     found = rows.find_stream(db, stream_id)
     assert found is not None
-    folder.write_group_document(found[1])
-    folder.write_array_document(found[1], frame_count=rows.frame_count(db, *found))
+    return found

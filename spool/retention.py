@@ -1,5 +1,6 @@
 """What may be pruned, and when there is no room: decisions only, no disk."""
 
+import math
 from dataclasses import dataclass
 
 DEFAULT_MIN_FREE_BYTES = 1 << 30
@@ -40,6 +41,6 @@ def shortfall(limits: Limits, *, used_bytes: int, free_bytes: int, needed_bytes:
 
 def acknowledged_before_ms(limits: Limits, now_ms: int) -> int | None:
     """Shards acknowledged before this moment have been kept long enough; ``None`` to keep them all."""
-    if limits.retention_s is None:
+    if limits.retention_s is None or limits.retention_s == math.inf:
         return None
     return now_ms - int(limits.retention_s * 1000)

@@ -9,7 +9,7 @@ import sqlite3
 from dataclasses import asdict
 from typing import Any
 
-from spool.errors import IllegalTransition
+from spool.errors import ChunkMoved, IllegalTransition
 from spool.model import Chunk, Receipt, Stream, StreamSettings, Tally
 from spool.states import CHUNK_MOVES, STREAM_MOVES, ChunkState, StreamState
 
@@ -46,8 +46,8 @@ def all_streams(db: sqlite3.Connection, *, unfinished_only: bool = False) -> lis
 def insert_stream(db: sqlite3.Connection, stream: Stream) -> int:
     """Add a stream's row; its key."""
     cursor = db.execute(
-        "INSERT INTO streams (stream_id, data_id, name, destination, settings, state, created_at_ms)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO streams (stream_id, data_id, name, destination, settings, state, created_at_ms, sealed_at_ms)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (
             stream.stream_id,
             stream.data_id,
@@ -56,6 +56,7 @@ def insert_stream(db: sqlite3.Connection, stream: Stream) -> int:
             json.dumps(asdict(stream.settings)),
             stream.state,
             stream.created_at_ms,
+            stream.sealed_at_ms,
         ),
     )
     assert cursor.lastrowid is not None
@@ -106,10 +107,10 @@ def _stream(db: sqlite3.Connection, row: tuple[Any, ...]) -> Stream:
 
 
 def insert_chunk(db: sqlite3.Connection, stream_key: int, chunk: Chunk) -> None:
-    """Add a spooled chunk's row and let the stream grow with it."""
+    """Add a chunk's row and let the stream grow with it."""
     db.execute(
         "INSERT INTO chunks (stream_key, chunk_idx, state, n, wire_bytes, sha256, disk_bytes,"
-        " capture_start_ms_utc, spooled_at_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " capture_start_ms_utc, spooled_at_ms, parked_reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             stream_key,
             chunk.chunk_idx,
@@ -120,6 +121,7 @@ def insert_chunk(db: sqlite3.Connection, stream_key: int, chunk: Chunk) -> None:
             chunk.disk_bytes,
             chunk.capture_start_ms_utc,
             chunk.spooled_at_ms,
+            chunk.parked_reason,
         ),
     )
     db.execute(
@@ -172,7 +174,7 @@ def move_chunk(db: sqlite3.Connection, stream_key: int, chunk_idx: int, verb: st
     """Move a chunk by the table in `spool.states`; the name of the ledger event to append.
 
     Raises:
-        IllegalTransition: the chunk is in none of the states that the verb expects.
+        ChunkMoved: the chunk is in none of the states that the verb expects.
     """
     move = CHUNK_MOVES[verb]
     changes = {"state": move.becomes, **columns}
@@ -182,7 +184,7 @@ def move_chunk(db: sqlite3.Connection, stream_key: int, chunk_idx: int, verb: st
         (*changes.values(), stream_key, chunk_idx, *move.expects),
     )
     if cursor.rowcount != 1:
-        raise IllegalTransition(f"cannot {verb} chunk {chunk_idx}: it is not {' or '.join(move.expects)}")
+        raise ChunkMoved(f"cannot {verb} chunk {chunk_idx}: it is not {' or '.join(move.expects)}")
     return move.event
 
 

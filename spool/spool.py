@@ -5,7 +5,7 @@ Any number of processes may have the same folder open: they meet at the index's 
 """
 
 import getpass
-import re
+import logging
 import secrets
 import sqlite3
 import time
@@ -31,6 +31,8 @@ from spool.retention import Limits, acknowledged_before_ms, shortfall
 from spool.states import StreamState
 
 _PAGE = 1000
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +80,7 @@ class Spool:
             recover(self._folder)
         except OSError as error:
             self._folder.index.close()
-            raise translated(error, f"the spool folder {self.root} cannot be opened") from error
+            raise translated(error, f"the spool folder {self.root} cannot be recovered") from error
         except BaseException:
             self._folder.index.close()
             raise
@@ -129,7 +131,11 @@ class Spool:
             self._intake.claim_incoming()  # from now on a worker knows that a producer lives
             self._folder.write("open_stream", change)
         except OSError as error:
+            self._folder.unmake_stream(stream.stream_id)
             raise translated(error, "the stream's folder could not be made") from error
+        except SpoolError:
+            self._folder.unmake_stream(stream.stream_id)
+            raise
         return stream
 
     def push(
@@ -174,7 +180,13 @@ class Spool:
                 ledger.append(db, event, at_ms=now, stream_id=stream.stream_id)
 
         self._folder.write("seal", change)
-        return self.stream(ref)
+        stream = self.stream(ref)
+        try:
+            # So that the request outlives even the index; the promise does not rest on it.
+            self._folder.write_stream_description(stream)
+        except OSError as error:
+            _log.warning("stream.json of %s could not be rewritten: %s", stream.stream_id, error)
+        return stream
 
     def note_clock(self, ref: str, *, offset_ms: float, uncertainty_ms: float) -> None:
         """Record how far the reference clock is ahead of the host clock."""
@@ -327,8 +339,8 @@ class Spool:
 
     def record(self, event: str, *, ref: str | None = None, **detail: Any) -> None:  # noqa: ANN401 - any JSON value
         """Add a row to the ledger for something that changes no state."""
-        if not re.fullmatch(r"[a-z_]+", event):
-            raise ValueError(f"not a name for an event: {event!r}")
+        if event in ledger.STATE_EVENTS:
+            raise ValueError(f"{event!r} changes a state, and is recorded with the change only")
         stream_id = None if ref is None else self.stream(ref).stream_id
         now = self._folder.clock.now_ms()
         self._folder.write(
@@ -363,7 +375,7 @@ class Spool:
             why: for the ledger, with who and when.
 
         Raises:
-            IllegalTransition: one of them is neither waiting nor parked; then none is discarded.
+            ChunkMoved: one of them is neither waiting nor parked; then none is discarded.
         """
         chosen = sorted(set(chunk_idxs))
         if not why.strip():
@@ -374,7 +386,11 @@ class Spool:
         )
         stream_id = self.stream(ref).stream_id
         for idx in moved:
-            self._folder.disk.remove(self._folder.shard_path(stream_id, idx), label="discard")
+            path = self._folder.shard_path(stream_id, idx)
+            try:
+                self._folder.disk.remove(path, label="discard")
+            except OSError as error:
+                _log.warning("%s could not be deleted (%s); the next opening tries again", path, error)
         return moved
 
     def prune(self, *, older_than_s: float = 0.0) -> tuple[int, int]:

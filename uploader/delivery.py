@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from spool import Chunk, LeasedStream, ShardDamaged, Stream, StreamState
+from spool import Chunk, ChunkMoved, LeasedStream, ShardDamaged, Stream, StreamState
 from uploader.destinations.base import Closed, Delivered, Destination, Ended, Refused, Ticket, TryLater
 from uploader.gate import Gate
 from uploader.retry import keep_trying
@@ -77,8 +77,12 @@ class StreamDelivery:
         while (chunk := self._lease.next_waiting()) is not None:
             if self._stopped.is_set() or gives_way() or stream.held is not None:
                 return
-            if not self._settle(chunk, self._keep_trying(partial(self._send, stream, chunk))):
-                return
+            try:
+                if not self._settle(chunk, self._keep_trying(partial(self._send, stream, chunk))):
+                    return
+            except ChunkMoved as error:
+                # A person discarded it while it was on its way: their word counts, the others go on.
+                _log.warning("%s: %s", self._lease.stream_id, error)
         stream = self._lease.stream()
         if stream.state is StreamState.SEALED and not stream.tally.parked and not stream.tally.spooled:
             self._end(stream)
