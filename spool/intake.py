@@ -28,7 +28,7 @@ from numpy.typing import ArrayLike, NDArray
 from spool import frames as checks
 from spool import ledger, rows, shards
 from spool.disk import NO_SPACE
-from spool.errors import ChunkConflict, ShardDamaged, SpoolError, SpoolFull, StreamSealed, UnknownStream
+from spool.errors import ChunkConflict, ShardDamaged, SpoolError, SpoolFull, StreamSealed
 from spool.folder import SpoolFolder, translated
 from spool.locks import ProcessLock
 from spool.model import Chunk, Stream
@@ -203,9 +203,7 @@ class Intake:
         """
 
         def take_back(db: sqlite3.Connection) -> None:
-            found = rows.find_stream(db, description.stream_id)
-            assert found is not None
-            key, stream = found
+            key, stream = rows.require_stream(db, description.stream_id)
             if _chunk_at(db, key, description.chunk_idx) is None:
                 path = self._folder.shard_path(description.stream_id, description.chunk_idx)
                 self._folder.disk.remove(path, label="push_undo")
@@ -225,9 +223,7 @@ class Intake:
         """
         idx = description.chunk_idx
         with self._folder.index.reading() as db:
-            found = rows.find_stream(db, description.stream_id)
-            assert found is not None
-            key, stream = found
+            key, stream = rows.require_stream(db, description.stream_id)
             chunk = _chunk_at(db, key, idx)
         if chunk is None:
             return None
@@ -309,9 +305,7 @@ class Intake:
 
 
 def _open_stream(db: sqlite3.Connection, ref: str) -> tuple[int, Stream]:
-    found = rows.find_stream(db, ref)
-    if found is None:
-        raise UnknownStream(f"this spool has no stream {ref!r}")
+    found = rows.require_stream(db, ref)
     if found[1].state != StreamState.OPEN:
         raise StreamSealed(f"stream {ref} is {found[1].state}: no more chunks can come")
     return found

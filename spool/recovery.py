@@ -241,7 +241,7 @@ def _park_missing(folder: SpoolFolder, key: int, stream: Stream, idx: int, db: s
 
 def _documents_are_fresh(folder: SpoolFolder, stream_id: str) -> bool:
     with folder.index.reading() as db:
-        key, stream = _known(db, stream_id)
+        key, stream = rows.require_stream(db, stream_id)
         frame_count = rows.frame_count(db, key, stream)
     store = folder.store_path(stream_id)
     wanted = {
@@ -256,14 +256,8 @@ def _documents_are_fresh(folder: SpoolFolder, stream_id: str) -> bool:
 
 def _refresh(folder: SpoolFolder, stream_id: str, leftovers: list[Path], db: sqlite3.Connection) -> None:
     # Under the write lock, so that no producer's newer document, nor the one it is writing, is lost.
-    key, stream = _known(db, stream_id)
+    key, stream = rows.require_stream(db, stream_id)
     for path in leftovers:
         _remove(folder, path, label="recover_zarr_json")
     folder.write_group_document(stream)
     folder.write_array_document(stream, frame_count=rows.frame_count(db, key, stream))
-
-
-def _known(db: sqlite3.Connection, stream_id: str) -> tuple[int, Stream]:
-    found = rows.find_stream(db, stream_id)
-    assert found is not None
-    return found

@@ -9,7 +9,7 @@ import sqlite3
 from dataclasses import asdict
 from typing import Any
 
-from spool.errors import ChunkMoved, IllegalTransition
+from spool.errors import ChunkMoved, IllegalTransition, UnknownStream
 from spool.model import Chunk, Receipt, Stream, StreamSettings, Tally
 from spool.states import CHUNK_MOVES, STREAM_MOVES, ChunkState, StreamState
 
@@ -32,6 +32,18 @@ def find_stream(db: sqlite3.Connection, ref: str) -> tuple[int, Stream] | None:
         (ref,),
     ).fetchone()
     return (row[0], _stream(db, row)) if row else None
+
+
+def require_stream(db: sqlite3.Connection, ref: str) -> tuple[int, Stream]:
+    """The same; there must be one.
+
+    Raises:
+        UnknownStream: there is none.
+    """
+    found = find_stream(db, ref)
+    if found is None:
+        raise UnknownStream(f"this spool has no stream {ref!r}")
+    return found
 
 
 def all_streams(db: sqlite3.Connection, *, unfinished_only: bool = False) -> list[tuple[int, Stream]]:

@@ -4,7 +4,6 @@ Producers ``push``; a worker takes a stream with ``lease`` and works through a `
 Any number of processes may have the same folder open: they meet at the index's write lock.
 """
 
-import getpass
 import logging
 import secrets
 import sqlite3
@@ -17,7 +16,7 @@ from typing import Any, Self, SupportsIndex
 
 from numpy.typing import ArrayLike
 
-from spool import ledger, pruning, rows
+from spool import decisions, ledger, pruning, rows
 from spool.clock import Clock, HostClock
 from spool.disk import Disk
 from spool.errors import AmbiguousStream, SpoolError, UnknownStream
@@ -173,7 +172,7 @@ class Spool:
         """
 
         def change(db: sqlite3.Connection) -> None:
-            key, stream = self._found(db, ref)
+            key, stream = rows.require_stream(db, ref)
             if stream.state == StreamState.OPEN:
                 now = self._folder.clock.now_ms()
                 event = rows.move_stream(db, key, "seal", sealed_at_ms=now)
@@ -192,7 +191,7 @@ class Spool:
         """Record how far the reference clock is ahead of the host clock."""
 
         def change(db: sqlite3.Connection) -> None:
-            key, stream = self._found(db, ref)
+            key, stream = rows.require_stream(db, ref)
             db.execute(
                 "UPDATE streams SET clock_offset_ms = ?, clock_uncertainty_ms = ? WHERE stream_key = ?",
                 (offset_ms, uncertainty_ms, key),
@@ -212,7 +211,7 @@ class Spool:
             UnknownStream: there is none.
         """
         with self._folder.index.reading() as db:
-            return self._found(db, ref)[1]
+            return rows.require_stream(db, ref)[1]
 
     def find(self, text: str) -> Stream:
         """The stream that a person means: a stream_id, a data_id, or an unambiguous prefix or name.
@@ -242,7 +241,7 @@ class Spool:
     def chunk(self, ref: str, chunk_idx: int) -> Chunk | None:
         """One chunk, or ``None`` if that index was never pushed."""
         with self._folder.index.reading() as db:
-            key, _ = self._found(db, ref)
+            key, _ = rows.require_stream(db, ref)
             found = rows.select_chunks(db, "c.stream_key = ? AND c.chunk_idx = ?", (key, chunk_idx))
         return found[0] if found else None
 
@@ -251,7 +250,7 @@ class Spool:
         after = -1
         while True:
             with self._folder.index.reading() as db:
-                key, _ = self._found(db, ref)
+                key, _ = rows.require_stream(db, ref)
                 where = "c.stream_key = ? AND c.chunk_idx > ? ORDER BY c.chunk_idx"
                 page = rows.select_chunks(db, where, (key, after), limit=_PAGE)
             yield from page
@@ -314,7 +313,7 @@ class Spool:
         """
 
         def change(db: sqlite3.Connection) -> LeasedStream | None:
-            key, stream = self._found(db, ref)
+            key, stream = rows.require_stream(db, ref)
             now = self._folder.clock.now_ms()
             if stream.lease_owner not in (None, owner) and not take_over and (stream.lease_until_ms or 0) > now:
                 return None
@@ -352,19 +351,11 @@ class Spool:
 
         Returns:
             The chunks that wait again.
+
+        Raises:
+            ChunkMoved: one of them is not parked; then nothing was changed.
         """
-
-        def change(db: sqlite3.Connection) -> list[int]:
-            key, stream = self._found(db, ref)
-            now = self._folder.clock.now_ms()
-            if stream.held is not None:
-                db.execute("UPDATE streams SET held = NULL WHERE stream_key = ?", (key,))
-                ledger.append(db, "released", at_ms=now, stream_id=stream.stream_id)
-            return self._move_each(
-                db, ref, self._chosen(db, key, chunk_idxs), "retry", {"who": _person()}, parked_reason=None
-            )
-
-        return self._folder.write("retry", change)
+        return decisions.retry(self._folder, ref, chunk_idxs)
 
     def discard(self, ref: str, chunk_idxs: Sequence[int], *, why: str) -> list[int]:
         """Give chunks up for good: the only way that anything unacknowledged is ever deleted.
@@ -377,21 +368,7 @@ class Spool:
         Raises:
             ChunkMoved: one of them is neither waiting nor parked; then none is discarded.
         """
-        chosen = sorted(set(chunk_idxs))
-        if not why.strip():
-            raise SpoolError("a reason is needed", hint="Say why: the ledger keeps it for the auditor.")
-        detail = {"who": _person(), "why": why}
-        moved = self._folder.write(
-            "discard", lambda db: self._move_each(db, ref, chosen, "discard", detail, disk_bytes=0)
-        )
-        stream_id = self.stream(ref).stream_id
-        for idx in moved:
-            path = self._folder.shard_path(stream_id, idx)
-            try:
-                self._folder.disk.remove(path, label="discard")
-            except OSError as error:
-                _log.warning("%s could not be deleted (%s); the next opening tries again", path, error)
-        return moved
+        return decisions.discard(self._folder, ref, chunk_idxs, why=why)
 
     def prune(self, *, older_than_s: float = 0.0) -> tuple[int, int]:
         """Delete the local bytes of chunks acknowledged so long ago; the index rows stay.
@@ -401,41 +378,3 @@ class Spool:
         """
         before = self._folder.clock.now_ms() - int(older_than_s * 1000) + 1
         return pruning.prune(self._folder, before_ms=before)
-
-    def _move_each(
-        self,
-        db: sqlite3.Connection,
-        ref: str,
-        idxs: Sequence[int],
-        verb: str,
-        detail: dict[str, Any],
-        **columns: object,
-    ) -> list[int]:
-        key, stream = self._found(db, ref)
-        now = self._folder.clock.now_ms()
-        for idx in idxs:
-            event = rows.move_chunk(db, key, idx, verb, **columns)
-            ledger.append(db, event, at_ms=now, stream_id=stream.stream_id, chunk_idx=idx, detail=detail)
-        return list(idxs)
-
-    @staticmethod
-    def _chosen(db: sqlite3.Connection, key: int, chunk_idxs: Sequence[int] | None) -> list[int]:
-        if chunk_idxs is not None:
-            return sorted(set(chunk_idxs))
-        parked = rows.select_chunks(db, "c.stream_key = ? AND c.state = 'parked' ORDER BY c.chunk_idx", (key,))
-        return [chunk.chunk_idx for chunk in parked]
-
-    @staticmethod
-    def _found(db: sqlite3.Connection, ref: str) -> tuple[int, Stream]:
-        found = rows.find_stream(db, ref)
-        if found is None:
-            raise UnknownStream(f"this spool has no stream {ref!r}")
-        return found
-
-
-def _person() -> str:
-    """Who is at the keyboard, as far as the machine knows."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"

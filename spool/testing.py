@@ -33,9 +33,6 @@ START_MS = 1_700_000_000_000
 """Where a `FakeClock` begins unless told otherwise: November 2023."""
 
 
-_MOMENT_MS = 0
-
-
 class FakeClock:
     """A `spool.Clock` that stands still until it is moved; thread-safe.
 
@@ -219,12 +216,6 @@ def _same(what: str, **told: object) -> None:
     )
 
 
-def _same_moment(what: str, index: int | None, told: int | None) -> None:
-    """One transaction may read the clock more than once; a second covers that."""
-    if index is None or told is None or abs(index - told) > _MOMENT_MS:
-        _same(what, index=index, ledger=told)
-
-
 def _check_chain(events: list[Event]) -> None:
     """The chain, computed here once more, so that the ledger is not its own judge."""
     previous = ledger.GENESIS
@@ -305,10 +296,8 @@ def _replay_chunk(stream: _ToldStream, idx: int, event: Event) -> None:
 
 def _check_stream(stream: Stream, chunks: dict[int, Chunk], told: _ToldStream) -> None:
     name = stream.stream_id
-    for what in ("state", "data_id", "held"):
+    for what in ("state", "data_id", "held", "sealed_at_ms", "finalized_at_ms"):
         _same(f"{what} of {name}", index=getattr(stream, what), ledger=getattr(told, what))
-    for what in ("sealed_at_ms", "finalized_at_ms"):
-        _same_moment(f"{what} of {name}", getattr(stream, what), getattr(told, what))
     _same(f"chunks of {name}", index=sorted(chunks), ledger=sorted(told.chunks))
     _same(f"next chunk_idx of {name}", index=stream.next_chunk_idx, rows=max(chunks, default=-1) + 1)
     mark = -1
@@ -321,10 +310,8 @@ def _check_stream(stream: Stream, chunks: dict[int, Chunk], told: _ToldStream) -
 
 def _check_chunk(name: str, chunk: Chunk, told: _ToldChunk) -> None:
     _same(f"facts of {name}", index=ledger.chunk_facts(chunk), ledger=told.facts)
-    for what in ("state", "attempts"):
+    for what in ("state", "attempts", "acknowledged_at_ms", "pruned_at_ms"):
         _same(f"{what} of {name}", index=getattr(chunk, what), ledger=getattr(told, what))
-    for what in ("acknowledged_at_ms", "pruned_at_ms"):
-        _same_moment(f"{what} of {name}", getattr(chunk, what), getattr(told, what))
     if chunk.state == ChunkState.PARKED:
         _same(f"parked_reason of {name}", index=chunk.parked_reason, ledger=told.parked_reason)
     receipt = asdict(chunk.receipt) if chunk.receipt else None

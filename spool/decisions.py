@@ -1,0 +1,77 @@
+"""What only a person decides: to try again, or to give up. The ledger keeps who, when and why."""
+
+import getpass
+import logging
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+from spool import ledger, rows
+from spool.errors import SpoolError
+from spool.folder import SpoolFolder
+
+_log = logging.getLogger(__name__)
+
+
+def retry(folder: SpoolFolder, ref: str, chunk_idxs: Sequence[int] | None) -> list[int]:
+    """See `Spool.retry`."""
+
+    def change(db: sqlite3.Connection) -> list[int]:
+        key, stream = rows.require_stream(db, ref)
+        if stream.held is not None:
+            db.execute("UPDATE streams SET held = NULL WHERE stream_key = ?", (key,))
+            now = folder.clock.now_ms()
+            ledger.append(db, "released", at_ms=now, stream_id=stream.stream_id, detail={"who": _person()})
+        if chunk_idxs is None:
+            where = "c.stream_key = ? AND c.state = 'parked' ORDER BY c.chunk_idx"
+            chosen = [chunk.chunk_idx for chunk in rows.select_chunks(db, where, (key,))]
+        else:
+            chosen = sorted(set(chunk_idxs))
+        _move(db, folder, ref, chosen, "retry", {"who": _person()}, parked_reason=None)
+        return chosen
+
+    return folder.write("retry", change)
+
+
+def discard(folder: SpoolFolder, ref: str, chunk_idxs: Sequence[int], *, why: str) -> list[int]:
+    """See `Spool.discard`."""
+    chosen = sorted(set(chunk_idxs))
+    if not why.strip():
+        raise SpoolError("a reason is needed", hint="Say why: the ledger keeps it for the auditor.")
+
+    def change(db: sqlite3.Connection) -> str:
+        _move(db, folder, ref, chosen, "discard", {"who": _person(), "why": why}, disk_bytes=0)
+        return rows.require_stream(db, ref)[1].stream_id
+
+    stream_id = folder.write("discard", change)
+    for idx in chosen:
+        path = folder.shard_path(stream_id, idx)
+        try:
+            folder.disk.remove(path, label="discard")
+        except OSError as error:
+            _log.warning("%s could not be deleted (%s); the next opening tries again", path, error)
+    return chosen
+
+
+def _move(
+    db: sqlite3.Connection,
+    folder: SpoolFolder,
+    ref: str,
+    idxs: Sequence[int],
+    verb: str,
+    detail: dict[str, Any],
+    **columns: object,
+) -> None:
+    key, stream = rows.require_stream(db, ref)
+    now = folder.clock.now_ms()
+    for idx in idxs:
+        event = rows.move_chunk(db, key, idx, verb, **columns)
+        ledger.append(db, event, at_ms=now, stream_id=stream.stream_id, chunk_idx=idx, detail=detail)
+
+
+def _person() -> str:
+    """Who is at the keyboard, as far as the machine knows."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
