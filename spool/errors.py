@@ -79,7 +79,7 @@ class SpoolFull(SpoolError):
     """There is no room for the chunk, even after pruning everything that may be pruned.
 
     Attributes:
-        needed_bytes: what the chunk needs on disk.
+        chunk_bytes: what the chunk needs on disk.
         used_bytes: what the spool holds now.
         free_bytes: what the file system has left.
     """
@@ -89,9 +89,9 @@ class SpoolFull(SpoolError):
         "or wait for the worker to deliver: acknowledged chunks are pruned first."
     )
 
-    def __init__(self, message: str, *, needed_bytes: int = 0, used_bytes: int = 0, free_bytes: int = 0) -> None:
+    def __init__(self, message: str, *, chunk_bytes: int = 0, used_bytes: int = 0, free_bytes: int = 0) -> None:
         super().__init__(message)
-        self.needed_bytes = needed_bytes
+        self.chunk_bytes = chunk_bytes
         self.used_bytes = used_bytes
         self.free_bytes = free_bytes
 

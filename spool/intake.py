@@ -161,7 +161,7 @@ class Intake:
         max_bytes = self._limits.max_bytes
         # Asked again under the lock: several producers may have seen the same room.
         if max_bytes is not None and rows.disk_bytes(db) + chunk.disk_bytes > max_bytes:
-            raise SpoolFull(f"the spool is full: it may hold {max_bytes:,} bytes", needed_bytes=chunk.disk_bytes)
+            raise SpoolFull(f"the spool is full: it may hold {max_bytes:,} bytes", chunk_bytes=chunk.disk_bytes)
         final = self._folder.shard_path(chunk.stream_id, chunk.chunk_idx)
         self._folder.disk.rename(part, final, label="shard")
         rows.insert_chunk(db, key, chunk)
@@ -272,20 +272,19 @@ class Intake:
             SpoolFull: even then there is no room.
             DiskFailed: the reserve could not be written.
         """
-        needed = chunk_bytes + self._folder.missing_reserve_bytes
-        lacking = self._lacking(needed)
+        lacking = self._lacking(chunk_bytes)
         if lacking > 0:
             prune(self._folder, wanted_bytes=lacking)
-            lacking = self._lacking(needed)
+            lacking = self._lacking(chunk_bytes)
         if lacking > 0:
             used, free = self._usage()
             limits = self._limits
             most = "any number" if limits.max_bytes is None else f"{limits.max_bytes:,}"
             raise SpoolFull(
-                f"the spool is full: the chunk needs {needed:,} bytes; the spool holds {used:,} of {most}; "
+                f"the spool is full: the chunk needs {chunk_bytes:,} bytes; the spool holds {used:,} of {most}; "
                 f"{free:,} are free on the disk, where {limits.min_free_bytes:,} must stay free; "
                 "nothing more may be pruned",
-                needed_bytes=needed,
+                chunk_bytes=chunk_bytes,
                 used_bytes=used,
                 free_bytes=free,
             )
@@ -294,9 +293,15 @@ class Intake:
         except OSError as error:
             raise translated(error, "the spool's reserve could not be set aside") from error
 
-    def _lacking(self, needed_bytes: int) -> int:
+    def _lacking(self, chunk_bytes: int) -> int:
         used, free = self._usage()
-        return shortfall(self._limits, used_bytes=used, free_bytes=free, needed_bytes=needed_bytes)
+        return shortfall(
+            self._limits,
+            used_bytes=used,
+            free_bytes=free,
+            chunk_bytes=chunk_bytes,
+            reserve_bytes=self._folder.missing_reserve_bytes,
+        )
 
     def _usage(self) -> tuple[int, int]:
         with self._folder.index.reading() as db:

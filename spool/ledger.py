@@ -67,9 +67,10 @@ def row_digest(
 
 def events(db: sqlite3.Connection, stream_id: str | None, *, after_seq: int, limit: int) -> list[Event]:
     """Rows in order, of one stream or of all, from after a ``seq``."""
+    # Two statements, so that the one for a stream can use its index.
+    where = "seq > ?2" if stream_id is None else "stream_id = ?1 AND seq > ?2"
     rows = db.execute(
-        f"SELECT {_COLUMNS} FROM ledger WHERE (?1 IS NULL OR stream_id = ?1) AND seq > ?2"  # noqa: S608 - a constant
-        " ORDER BY seq LIMIT ?3",
+        f"SELECT {_COLUMNS} FROM ledger WHERE {where} ORDER BY seq LIMIT ?3",  # noqa: S608 - constants
         (stream_id, after_seq, limit),
     )
     return [

@@ -32,10 +32,20 @@ class Limits:
                 raise ValueError(f"{name} must be zero or more, not {value!r}")
 
 
-def shortfall(limits: Limits, *, used_bytes: int, free_bytes: int, needed_bytes: int) -> int:
-    """How many bytes must go before ``needed_bytes`` more fit; 0 when they fit now."""
-    over_disk = limits.min_free_bytes - (free_bytes - needed_bytes)
-    over_max = 0 if limits.max_bytes is None else used_bytes + needed_bytes - limits.max_bytes
+def shortfall(
+    limits: Limits, *, used_bytes: int, free_bytes: int, chunk_bytes: int = 0, reserve_bytes: int = 0
+) -> int:
+    """How many bytes must go before a chunk of so many bytes fits; 0 when it fits now.
+
+    Args:
+        limits: the spool's.
+        used_bytes: what shards occupy now.
+        free_bytes: what the file system has left.
+        chunk_bytes: what is to be added.
+        reserve_bytes: what the reserve still needs; it counts on the disk but not against ``max_bytes``.
+    """
+    over_disk = limits.min_free_bytes - (free_bytes - chunk_bytes - reserve_bytes)
+    over_max = 0 if limits.max_bytes is None else used_bytes + chunk_bytes - limits.max_bytes
     return max(0, over_disk, over_max)
 
 

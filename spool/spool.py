@@ -328,9 +328,7 @@ class Spool:
         if before is not None:
             pruning.prune(self._folder, before_ms=before)
         status = self.status()
-        lacking = shortfall(
-            self.limits, used_bytes=status.used_bytes, free_bytes=status.free_bytes, needed_bytes=0
-        )
+        lacking = shortfall(self.limits, used_bytes=status.used_bytes, free_bytes=status.free_bytes)
         if lacking:
             pruning.prune(self._folder, wanted_bytes=lacking)
 

@@ -101,6 +101,8 @@ TABLE: tuple[Row, ...] = (
     Row(steps=_ALL, statuses=((200, 299),), html=True, meaning=Meaning.OUTAGE,
         says="success, but with a page for people (captive portal)",
         does="not an acknowledgement: wait and probe"),
+    Row(steps=_API_STEPS, statuses=((400, 499),), html=True, meaning=Meaning.OUTAGE,
+        says="refused with a page for people (proxy, portal)", does="not the server's own word: wait and probe"),
     Row(steps=_ALL, statuses=((100, 199), (300, 399)), meaning=Meaning.OUTAGE,
         says="redirected (portal, proxy)", does="not followed: wait and probe"),
     Row(steps=_ALL, statuses=_only(407, 511), meaning=Meaning.OUTAGE, says="a proxy or network wants a login",

@@ -40,7 +40,9 @@ class Answer:
     @property
     def is_html(self) -> bool:
         """Whether a page for people came where a machine should have answered."""
-        return "html" in self.headers.get("content-type", "") or self.text.lstrip()[:1] == "<"
+        beginning = self.text.lstrip()[:5].lower()
+        # Stores answer in XML, which is no page.
+        return "html" in self.headers.get("content-type", "") or (beginning[:1] == "<" and beginning != "<?xml")
 
     def json(self) -> Any:  # noqa: ANN401 - whatever the server says
         """The body as JSON; ``None`` when it is not."""

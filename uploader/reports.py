@@ -5,7 +5,9 @@ The vendor's client answers with dictionaries, so ``report["drained"]`` works as
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Self
+
+from spool import Stream, StreamState
 
 
 class _Readable:
@@ -51,6 +53,23 @@ class FinalizeReport(_Readable):
     drained: bool
     finalized: bool
     held: str | None
+
+    @classmethod
+    def of(cls, stream: Stream) -> Self:
+        """The report of a stream as it is."""
+        tally = stream.tally
+        return cls(
+            stream_id=stream.stream_id,
+            data_id=stream.data_id,
+            chunks_spooled=tally.pushed,
+            chunks_uploaded=tally.acknowledged,
+            chunks_pending=tally.spooled,
+            chunks_parked=tally.parked,
+            chunks_discarded=tally.discarded,
+            drained=tally.spooled == 0 and tally.parked == 0,
+            finalized=stream.state is StreamState.FINALIZED,
+            held=stream.held,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

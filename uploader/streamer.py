@@ -56,7 +56,8 @@ class RHEEDStreamer:
         spool_dir: the spool folder; falls back to ``ATOMSCALE_SPOOL_DIR``, then the user's data directory.
         spool_max_bytes: the most that shards may occupy; ``None`` for no limit but the disk.
         spool_min_free_bytes: what stays free on the disk; ``None`` for 1 GiB.
-        spool_retention_s: how long acknowledged chunks are kept here; ``None`` for seven days.
+        spool_retention_s: how long acknowledged chunks are kept here; ``None`` for seven days,
+            ``float("inf")`` for as long as there is room.
         worker: who delivers: a ``"process"`` of its own that outlives this one, a ``"thread"`` of this one
             (notebooks), or ``"external"``: a ``framespool worker`` that somebody runs.
 
@@ -235,7 +236,7 @@ class RHEEDStreamer:
             if self._needs_nobody(stream) or not time.monotonic() < deadline:
                 break
             time.sleep(_LOOK_S)
-        report = _report(stream)
+        report = FinalizeReport.of(stream)
         if not report.finalized:
             _log.warning(
                 "stream %s is not finalized yet: %d of %d chunks delivered, %d waiting, %d parked. %s",
@@ -296,6 +297,8 @@ class RHEEDStreamer:
             try:
                 self.push(data_id, chunk_idx, frames, capture_start)
             except SpoolFull as error:
+                if self._limits.max_bytes is not None and error.chunk_bytes > self._limits.max_bytes:
+                    raise  # no pruning will ever make so much room
                 if not waiting:
                     _log.warning("%s. Waiting for room; the frames are kept.", error)
                 waiting = True
@@ -341,19 +344,3 @@ class RHEEDStreamer:
         if self._kind == "thread":
             return "Nothing is lost, but the worker ends with this process: 'framespool worker' carries on."
         return "Nothing is lost: the worker carries on."
-
-
-def _report(stream: Stream) -> FinalizeReport:
-    tally = stream.tally
-    return FinalizeReport(
-        stream_id=stream.stream_id,
-        data_id=stream.data_id,
-        chunks_spooled=tally.pushed,
-        chunks_uploaded=tally.acknowledged,
-        chunks_pending=tally.spooled,
-        chunks_parked=tally.parked,
-        chunks_discarded=tally.discarded,
-        drained=tally.spooled == 0 and tally.parked == 0,
-        finalized=stream.state is StreamState.FINALIZED,
-        held=stream.held,
-    )

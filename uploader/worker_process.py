@@ -39,7 +39,7 @@ class WorkerProcess:
         self._key = key
         self._limits = limits
         self._lock = spool.worker_lock(endpoint)
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: _Detached | None = None
         self._started_at_s = float("-inf")
 
     def ensure(self) -> None:
@@ -57,7 +57,7 @@ class WorkerProcess:
         self._started_at_s = time.monotonic()
         self._process = self._start()
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    def _start(self) -> "_Detached":
         environment = {
             name: value for name, value in os.environ.items() if name not in (*KEY_VARIABLES, ENDPOINT_VARIABLE)
         }
@@ -66,7 +66,7 @@ class WorkerProcess:
         ours = str(Path(__file__).resolve().parent.parent)
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (ours, os.environ.get("PYTHONPATH"))))
         with _open_log(self._spool.root / LOG_NAME) as log:
-            return subprocess.Popen(  # noqa: S603 - our own interpreter and module
+            return _Detached(
                 self._command(),
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -87,13 +87,21 @@ class WorkerProcess:
         return command
 
 
+class _Detached(subprocess.Popen[bytes]):
+    """A process that outlives us on purpose."""
+
+    def __del__(self) -> None:
+        """Say nothing: `Popen` would warn that the process still runs."""
+
+
 def _detached() -> dict[str, Any]:
     """How a process is started that outlives its parent and its terminal."""
     if sys.platform == "win32":
         flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
         # A parent that runs inside a job (many schedulers and IDEs) would take its children with it.
         return {"creationflags": flags | subprocess.CREATE_BREAKAWAY_FROM_JOB}
-    return {"start_new_session": True}
+    else:  # noqa: RET505 - so that type checkers follow either platform
+        return {"start_new_session": True}
 
 
 def _open_log(path: Path) -> Any:  # noqa: ANN401 - a binary file

@@ -41,7 +41,7 @@ def test_past_max_bytes_push_raises_and_nothing_waiting_is_given_up(spool: Spool
         small.push(stream.stream_id, 1, some_frames(*BIG, seed=1))
         with pytest.raises(SpoolFull) as raised:
             small.push(stream.stream_id, 2, some_frames(*BIG, seed=2))
-        assert raised.value.needed_bytes > 0
+        assert raised.value.chunk_bytes > 0
         assert raised.value.used_bytes == small.status().used_bytes
         assert "acknowledged chunks are pruned first" in raised.value.hint
         assert small.stream(stream.stream_id).tally.spooled == 2

@@ -1,6 +1,7 @@
 """What every command shares: the spool option, opening the spool, and errors without tracebacks."""
 
 import functools
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -52,3 +53,9 @@ def plain_errors(function: _F) -> _F:
 def open_spool(spool_dir: Path | None, *, limits: Limits | None = None, create: bool = False) -> Spool:
     """The spool that a command works on; a missing one is an error unless ``create``."""
     return Spool(config.spool_dir(spool_dir), limits=limits, create=create)
+
+
+def command_line(root: Path, *parts: str) -> str:
+    """A command to type next, with ``--spool`` where this spool is not the one that is found without it."""
+    elsewhere = () if config.spool_dir() == root else ("--spool", str(root))
+    return shlex.join(("framespool", *parts, *elsewhere))

@@ -1,6 +1,7 @@
 """The disk limits as options, for the commands that record or deliver."""
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -38,10 +39,11 @@ def limit_options(function: _F) -> _F:
         **kwargs: Any,  # noqa: ANN401
     ) -> Any:  # noqa: ANN401
         try:
+            seconds = math.inf if retention_s == "never" else float(retention_s)
             limits = Limits(
                 max_bytes=max_bytes,
                 min_free_bytes=min_free_bytes,
-                retention_s=None if retention_s == "never" else float(retention_s),
+                retention_s=None if math.isinf(seconds) and seconds > 0 else seconds,
             )
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="--retention-s") from error

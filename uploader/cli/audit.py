@@ -1,0 +1,67 @@
+"""``framespool audit``: chunk by chunk, what reached the server and when."""
+
+import csv
+import io
+from pathlib import Path
+
+import click
+
+from spool import StreamAudit, audit
+from uploader.cli import screen
+from uploader.cli.audit_view import summary_lines, table_lines
+from uploader.cli.common import BAD_NEWS, json_option, open_spool, plain_errors, spool_option
+
+_RECEIPT = ("status", "etag", "confirmed", "at", "server_date", "request_id", "url_path")
+_CHUNK = (
+    "chunk_idx", "state", "n", "height", "width", "bytes", "sha256", "capture_start_ms_utc", "spooled_at",
+    "attempts", "acknowledged_at", "parked_reason", "pruned_at",
+)  # fmt: skip
+
+
+@click.command()
+@click.argument("stream")
+@spool_option
+@json_option
+@click.option("--csv", "as_csv", is_flag=True, help="Print one row a chunk, for spreadsheets.")
+@click.option("--attempts", is_flag=True, help="Show every attempt at every chunk.")
+@click.option("--all", "everything", is_flag=True, help="Fold nothing: also on a terminal, a row for each chunk.")
+@plain_errors
+def command(
+    stream: str, spool_dir: Path | None, *, as_json: bool, as_csv: bool, attempts: bool, everything: bool
+) -> None:
+    """Show for every chunk of STREAM what was recorded and what the server acknowledged.
+
+    Exits with 0 only if every chunk is acknowledged and none is missing.
+    """
+    if as_json and as_csv:
+        raise click.UsageError("--json and --csv exclude each other")
+    with open_spool(spool_dir) as spool:
+        found = audit(spool, spool.find(stream).stream_id)
+    if as_json:
+        screen.print_json(found.to_json())
+    elif as_csv:
+        _print_csv(found)
+    else:
+        fold = screen.is_terminal() and not everything and not attempts
+        lines = [*table_lines(found, fold=fold, attempts=attempts), *summary_lines(found)]
+        screen.say("\n".join(lines))
+    if not found.complete:
+        raise SystemExit(BAD_NEWS)
+
+
+def _print_csv(found: StreamAudit) -> None:
+    text = io.StringIO()
+    # Windows turns "\n" into its own line end when it is printed.
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["stream_id", *_CHUNK, *(f"receipt_{name}" for name in _RECEIPT)])
+    for one in found.chunks:
+        chunk = one.to_json()
+        receipt = chunk["receipt"] or {}
+        rows.writerow(
+            [
+                found.stream.stream_id,
+                *(chunk[name] for name in _CHUNK),
+                *(receipt.get(name) for name in _RECEIPT),
+            ]
+        )
+    screen.say(text.getvalue().removesuffix("\n"))

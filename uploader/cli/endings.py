@@ -1,0 +1,67 @@
+"""How a stream began and ended, or why it has not ended yet: for people, and as the report that machines read."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from spool import Stream, StreamAudit, StreamState
+from uploader.cli import screen, words
+from uploader.cli.common import command_line
+from uploader.reports import FinalizeReport
+
+
+def opening_lines(described: str, stream: Stream) -> Iterator[str]:
+    """The first words of a recording: what is recorded, and where it goes."""
+    yield words.printable(described)
+    yield f"  to       {stream.settings.destination}"
+    yield f"  stream   {stream.stream_id}, {stream.settings.chunk_size} frames a chunk"
+    yield f"  data_id  {stream.data_id}"
+
+
+def closing_lines(found: StreamAudit, root: Path, *, carries_on: bool) -> Iterator[str]:
+    """The last words of a recording.
+
+    Args:
+        found: the audit at its end.
+        root: the spool folder.
+        carries_on: whether a worker goes on when this process ends.
+    """
+    stream = found.stream
+    yield from report_lines(FinalizeReport.of(stream), root)
+    frames = words.count(sum(one.chunk.n for one in found.chunks), "frame")
+    chunks = words.count(len(found.chunks), "chunk")
+    yield f"Recorded {frames} in {chunks}; {stream.tally.acknowledged:,} acknowledged."
+    yield f"stream   {stream.stream_id}"
+    yield f"data_id  {stream.data_id}"
+    if stream.tally.spooled and not carries_on:
+        worker = command_line(root, "worker", "--endpoint", stream.settings.destination)
+        yield "The worker ended with this process. Deliver the rest with:"
+        yield f"  {worker}"
+    if stream.state is StreamState.OPEN:
+        yield "The stream is still open. End it with:"
+        yield f"  {command_line(root, 'finalize', stream.stream_id)}"
+    yield "Look at every chunk with:"
+    yield f"  {command_line(root, 'audit', stream.stream_id)}"
+
+
+def report_lines(report: FinalizeReport, root: Path) -> Iterator[str]:
+    """How far the stream is, and what a person has to do."""
+    ref = report.stream_id
+    delivered = f"{report.chunks_uploaded:,} of {words.count(report.chunks_spooled, 'chunk')} delivered"
+    if report.finalized:
+        yield screen.painted(f"Finalized: {delivered}.", "good")
+        if report.chunks_discarded:
+            yield f"{words.count(report.chunks_discarded, 'chunk')} had been discarded."
+        return
+    yield screen.painted(f"Not finalized: {delivered}{_left(report)}.", "wait")
+    if report.held is not None:
+        yield f"Nothing more is sent: {words.printable(report.held)}."
+        yield "Settle it with the server, then:"
+        yield f"  {command_line(root, 'retry', ref)}"
+    elif report.chunks_parked:
+        yield "Parked chunks wait for you, to retry or discard them. See why with:"
+        yield f"  {command_line(root, 'audit', ref)}"
+
+
+def _left(report: FinalizeReport) -> str:
+    numbers = ((report.chunks_pending, "waiting"), (report.chunks_parked, "parked"))
+    return "".join(f", {number:,} {what}" for number, what in numbers if number)

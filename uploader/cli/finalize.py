@@ -1,0 +1,87 @@
+"""``framespool finalize``: ask for the end of a stream, and wait until it is there."""
+
+import math
+from pathlib import Path
+
+import click
+
+from spool import Spool, Stream, StreamState
+from uploader import config
+from uploader.cli import screen
+from uploader.cli.common import BAD_NEWS, command_line, json_option, open_spool, plain_errors, spool_option
+from uploader.cli.endings import report_lines
+from uploader.cli.watching import Watching, spoken_warnings
+from uploader.errors import ConfigurationError
+from uploader.reports import FinalizeReport
+from uploader.streamer import FINALIZE_WAIT_S, RHEEDStreamer
+
+
+@click.command()
+@click.argument("stream")
+@spool_option
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0),
+    default=FINALIZE_WAIT_S,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait; the worker carries on after that.",
+)
+@click.option("--wait/--no-wait", default=True, help="Wait for the end, or only ask for it.")
+@json_option
+@plain_errors
+def command(stream: str, spool_dir: Path | None, timeout: float, *, wait: bool, as_json: bool) -> None:
+    """Ask for the end of STREAM: no more chunks will come.
+
+    The request is durable at once. A worker delivers what still waits and then ends the stream; one is started
+    when none runs, with the API key from AS_API_KEY. Exits with 0 only if the stream is finalized.
+    """
+    with open_spool(spool_dir) as spool:
+        found = spool.seal(spool.find(stream).stream_id)
+        note = None
+        if found.state is not StreamState.FINALIZED:
+            note = _carry_out(spool, found, timeout if wait else 0.0)
+            found = spool.stream(found.stream_id)
+        report = FinalizeReport.of(found)
+        if as_json:
+            screen.print_json(dict(report))
+        else:
+            for line in report_lines(report, spool.root):
+                screen.say(line)
+    if not report.finalized:
+        if note:
+            screen.say(note, err=True)
+        raise SystemExit(BAD_NEWS)
+
+
+def _carry_out(spool: Spool, stream: Stream, wait_s: float) -> str | None:
+    """See to it that a worker runs, and wait for it; what to say if the stream is not finalized after that."""
+    endpoint = stream.settings.destination
+    try:
+        key = config.api_key()
+    except ConfigurationError:
+        return _without_key(spool, endpoint)
+    with (
+        RHEEDStreamer(
+            api_key=key.reveal(), endpoint=endpoint, spool_dir=spool.root, spool_retention_s=math.inf
+        ) as streamer,
+        Watching(spool, stream.stream_id) as watching,
+        spoken_warnings(watching),
+    ):
+        try:
+            report = streamer.finalize(stream.stream_id, drain_timeout_s=wait_s)
+        except KeyboardInterrupt:
+            return "Interrupted. The request is durable: the worker carries on and ends the stream."
+    if report.held is not None or report.chunks_parked:
+        return None  # time alone does not help; the report says what does
+    return "The request is durable: the worker carries on and ends the stream."
+
+
+def _without_key(spool: Spool, endpoint: str) -> str:
+    if spool.worker_lock(endpoint).is_held_elsewhere():
+        return "The request is durable. There is no API key here, but a worker runs: it ends the stream."
+    worker = command_line(spool.root, "worker", "--endpoint", endpoint)
+    return (
+        "The request is durable, but there is no API key here and no worker runs.\n"
+        f"  A worker with a key ends the stream. Set AS_API_KEY and run:\n  {worker}"
+    )

@@ -1,0 +1,59 @@
+"""The terminal: whether there is one, how wide it is, and what is safe to print on it.
+
+Escape codes go to a terminal only, whatever the environment says about colours. Text that is not a terminal's
+is laid out for 80 columns, or ``COLUMNS``.
+"""
+
+import json
+import os
+import shutil
+import sys
+from typing import IO, Any
+
+import click
+from rich.console import Console
+
+_PIPE_WIDTH = 80
+_NARROWEST = 40
+
+COLOURS = {"good": "green", "wait": "yellow", "bad": "red", "dim": "bright_black"}
+
+
+def is_terminal(stream: IO[str] | None = None) -> bool:
+    """Whether somebody looks at this stream, standard output by default."""
+    return (stream or sys.stdout).isatty() and os.environ.get("TERM") != "dumb"
+
+
+def width() -> int:
+    """How many columns a line may have."""
+    columns = shutil.get_terminal_size((_PIPE_WIDTH, 24)).columns
+    return max(_NARROWEST, columns)
+
+
+def console(stream: IO[str]) -> Console:
+    """A rich console on a stream."""
+    return Console(file=stream, force_terminal=is_terminal(stream), highlight=False, markup=False, emoji=False)
+
+
+def painted(text: str, meaning: str) -> str:
+    """Text in the colour of its meaning, on a terminal that wants colours."""
+    if not is_terminal() or os.environ.get("NO_COLOR"):
+        return text
+    return click.style(text, fg=COLOURS[meaning])
+
+
+def bold(text: str) -> str:
+    """Text that stands out on a terminal."""
+    return click.style(text, bold=True) if is_terminal() else text
+
+
+def say(text: str = "", *, err: bool = False) -> None:
+    """Print a line; characters that the stream cannot show become question marks."""
+    stream = sys.stderr if err else sys.stdout
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    click.echo(text.encode(encoding, "replace").decode(encoding), err=err, color=is_terminal(stream))
+
+
+def print_json(value: Any) -> None:  # noqa: ANN401 - any JSON value
+    """Print one JSON object: indented where somebody looks, one line where a machine reads."""
+    click.echo(json.dumps(value, indent=2 if is_terminal() else None, allow_nan=False))

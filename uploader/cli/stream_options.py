@@ -1,0 +1,130 @@
+"""What ``framespool stream`` can be told, gathered into one value."""
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast, get_args
+
+import click
+
+from spool import Limits
+from uploader.cli.limits import limit_options
+from uploader.sources import Scaling, Simulator, Source
+from uploader.streamer import FINALIZE_WAIT_S, WorkerKind
+
+SECONDS_PER_CHUNK = 2
+_CHUNK_FRAMES_MIN = 2
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """What was asked for; ``None`` where the source or a default decides.
+
+    Attributes:
+        paced: frames are taken at ``fps``, instead of as fast as it goes.
+        finalize: the stream is ended after its last frame.
+    """
+
+    fps: float | None
+    chunk_size: int | None
+    rotations_per_min: float | None
+    name: str | None
+    sample: str | None
+    project: str | None
+    tags: tuple[str, ...]
+    azimuth: str | None
+    scaling: str | None
+    endpoint: str | None
+    drain_timeout: float
+    worker: WorkerKind
+    paced: bool
+    finalize: bool
+    limits: Limits
+
+    def read_scaling(self) -> Scaling | None:
+        """How other pixels become ``uint8``."""
+        return None if self.scaling is None else Scaling.parse(self.scaling)
+
+    def rate_of(self, source: Source) -> float:
+        """Frames per second, as asked for or as the source says."""
+        fps = self.fps if self.fps is not None else source.frame_rate
+        if fps is None:
+            raise click.UsageError(f"{source.name} does not say how fast it was recorded: give --fps")
+        return fps
+
+    def chunk_size_at(self, fps: float) -> int:
+        """The most frames in a chunk: two seconds of them by default, the least that the server takes."""
+        return self.chunk_size or max(_CHUNK_FRAMES_MIN, math.ceil(SECONDS_PER_CHUNK * fps))
+
+    def rotation_of(self, source: Source) -> float:
+        """Rotations per minute, as asked for or as simulated; stationary otherwise."""
+        if self.rotations_per_min is not None:
+            return self.rotations_per_min
+        return source.settings.rotations_per_min if isinstance(source, Simulator) else 0.0
+
+    @property
+    def retention_s(self) -> float:
+        """The retention as `RHEEDStreamer` takes it, whose ``None`` means its default."""
+        return math.inf if self.limits.retention_s is None else self.limits.retention_s
+
+
+_OPTIONS = (
+    click.option(
+        "--fps",
+        type=click.FloatRange(min=0, min_open=True),
+        help="Frames per second.  [default: as the source says]",
+    ),
+    click.option(
+        "--realtime/--fast", "paced", default=True, help="Take frames at --fps (default), or as fast as it goes."
+    ),
+    click.option(
+        "--chunk-size", type=click.IntRange(min=1), help="The most frames in a chunk.  [default: 2 s of them]"
+    ),
+    click.option(
+        "--rotations-per-min", type=click.FloatRange(min=0), help="Of the sample.  [default: 0, or as simulated]"
+    ),
+    click.option("--name", help="What people call the stream.  [default: the source's name]"),
+    click.option("--sample", help="Physical sample: a name (created when new) or a UUID."),
+    click.option("--project", help="Project: a UUID."),
+    click.option("--tag", "tags", multiple=True, help="A tag's name or UUID; may be given several times."),
+    click.option("--azimuth", help="Azimuth label of a stationary sample."),
+    click.option("--scaling", metavar="CHOICE", help="To 8 bits: shift8, shift4 or minmax:LO:HI."),
+    click.option("--endpoint", help="The server's base URL.  [default: AS_API_ENDPOINT, then the vendor's]"),
+    click.option(
+        "--drain-timeout",
+        type=click.FloatRange(min=0),
+        default=FINALIZE_WAIT_S,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long to wait for delivery at the end; the worker carries on after that.",
+    ),
+    click.option(
+        "--worker",
+        type=click.Choice(get_args(WorkerKind)),
+        default="process",
+        show_default=True,
+        help="Who delivers: a process of its own, a thread of this one, or one that you run.",
+    ),
+    click.option(
+        "--finalize/--no-finalize", default=True, help="End the stream after its last frame, or leave it open."
+    ),
+)
+
+
+def stream_options(function: _F) -> _F:
+    """Add the options of ``stream``; the command gets them as ``wishes``."""
+
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - any command
+        names = Wishes.__dataclass_fields__
+        wishes = Wishes(**{name: kwargs.pop(name) for name in names})
+        return function(*args, wishes=wishes, **kwargs)
+
+    # limit_options gathers its three options into ``limits``, which belongs to the wishes too.
+    wrapped: Callable[..., Any] = limit_options(run)
+    for option in reversed(_OPTIONS):
+        wrapped = option(wrapped)
+    return cast("_F", wrapped)

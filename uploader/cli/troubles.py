@@ -1,0 +1,76 @@
+"""From what a stream's row says to what a person needs to know: what is wrong, and what to do about it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from spool import Stream, StreamState
+from uploader.answers import TABLE, Meaning, Row
+from uploader.cli.common import command_line
+from uploader.cli.words import count, printable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Concern:
+    """Something that a person should know about a stream.
+
+    Attributes:
+        words: what is wrong.
+        advice: what to do, in words; ``command`` is what to type, if anything.
+        needs_person: it does not get better by waiting.
+    """
+
+    words: str
+    advice: str
+    needs_person: bool
+    command: str | None = None
+
+
+def concerns(stream: Stream, root: Path) -> list[Concern]:
+    """What is wrong with a stream of the spool in ``root``, the gravest first."""
+    found = []
+    ref = stream.stream_id
+    if stream.held is not None:
+        found.append(
+            Concern(
+                words=f"held: {printable(stream.held)}",
+                advice="Everything is kept. Settle it with the server, then:",
+                command=command_line(root, "retry", ref),
+                needs_person=True,
+            )
+        )
+    if stream.tally.parked:
+        found.append(
+            Concern(
+                words=f"{count(stream.tally.parked, 'chunk')} parked",
+                advice="Retry or discard what is parked. See why with:",
+                command=command_line(root, "audit", ref),
+                needs_person=True,
+            )
+        )
+    if stream.trouble is not None and stream.state is not StreamState.FINALIZED:
+        found.append(_trouble(stream.trouble))
+    return found
+
+
+def in_brief(trouble: str) -> str:
+    """The trouble as a few words, such as ``no connection``."""
+    row = _row_of(trouble)
+    return row.says.partition(" (")[0] if row is not None else printable(trouble)
+
+
+def _trouble(trouble: str) -> Concern:
+    row = _row_of(trouble)
+    if row is None:
+        return Concern(words=printable(trouble), advice="The worker tries again.", needs_person=False)
+    if row.meaning is Meaning.PAUSED:
+        return Concern(
+            words=printable(trouble),
+            advice="Set AS_API_KEY to a valid key, stop the worker that runs, and start 'framespool worker'.",
+            needs_person=True,
+        )
+    return Concern(words=printable(trouble), advice=f"The worker does this: {row.does}.", needs_person=False)
+
+
+def _row_of(trouble: str) -> Row | None:
+    # The worker ends its words with those of the row in the table of answers.
+    return next((row for row in TABLE if trouble.endswith(f"({row.says})")), None)
