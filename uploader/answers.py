@@ -101,8 +101,6 @@ TABLE: tuple[Row, ...] = (
     Row(steps=_ALL, statuses=((200, 299),), html=True, meaning=Meaning.OUTAGE,
         says="success, but with a page for people (captive portal)",
         does="not an acknowledgement: wait and probe"),
-    Row(steps=_API_STEPS, statuses=((400, 499),), html=True, meaning=Meaning.OUTAGE,
-        says="refused with a page for people (proxy, portal)", does="not the server's own word: wait and probe"),
     Row(steps=_ALL, statuses=((100, 199), (300, 399)), meaning=Meaning.OUTAGE,
         says="redirected (portal, proxy)", does="not followed: wait and probe"),
     Row(steps=_ALL, statuses=_only(407, 511), meaning=Meaning.OUTAGE, says="a proxy or network wants a login",
@@ -123,6 +121,8 @@ TABLE: tuple[Row, ...] = (
     # The key.
     Row(steps=_API_STEPS, statuses=_only(401, 403), meaning=Meaning.PAUSED, says="the API key is not accepted",
         does="pause loudly, keep everything, probe slowly until a key is accepted"),
+    Row(steps=_API_STEPS, statuses=((400, 499),), html=True, meaning=Meaning.OUTAGE,
+        says="refused with a page for people (proxy, portal)", does="not the server's own word: wait and probe"),
     # The presigned URL: nothing here speaks about the chunk.
     Row(steps=(Step.PUT,), statuses=_only(400), text="RequestTimeout", meaning=Meaning.LATER,
         says="the body stalled for about 20 s", does="fresh URL, try again"),
@@ -184,7 +184,7 @@ _SERVER_STATES = {
     "success": ServerState.ENDED,
     "stored": ServerState.ENDED,
     "stream_error": ServerState.ERROR,
-    "error": ServerState.ERROR,
+    "error": ServerState.ENDED,  # of the analysis, which follows the stream
 }
 
 

@@ -43,7 +43,8 @@ def measure(
             break
         at_server, from_server = stamps
         delay = (received - sent) - (from_server - at_server)
-        found.append((max(delay, 0.0), ((at_server - sent) + (from_server - received)) / 2))
+        if delay >= 0:  # else a clock was set during the sample, which then says nothing
+            found.append((delay, ((at_server - sent) + (from_server - received)) / 2))
     if not found:
         return None
     delay, offset = min(found)

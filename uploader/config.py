@@ -1,6 +1,7 @@
 """Where settings come from: arguments, then the environment, then defaults. The only reader of either."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,6 +15,8 @@ KEY_VARIABLES = ("AS_API_KEY", "ATOMSCALE_API_KEY")
 ENDPOINT_VARIABLE = "AS_API_ENDPOINT"
 SPOOL_VARIABLE = "ATOMSCALE_SPOOL_DIR"
 SKIP_CLOCK_VARIABLE = "ATOMSCALE_SKIP_CLOCK_SYNC"
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_PLAIN_URL = re.compile(r"[A-Za-z0-9.:/\[\]_~%+-]+")
 
 
 class ApiKey:
@@ -41,36 +44,43 @@ def api_key(given: str | None = None, environ: Mapping[str, str] = os.environ) -
     Raises:
         ConfigurationError: there is none, or it cannot be sent as a header.
     """
-    found = given or next((environ[name] for name in KEY_VARIABLES if environ.get(name)), None)
-    if not found:
+    if given is not None and not isinstance(given, str):
+        raise ConfigurationError(f"the API key is of type {type(given).__name__}, not text")
+    candidates = (given, *(environ.get(name) for name in KEY_VARIABLES))
+    text = next((one.strip() for one in candidates if one and one.strip()), None)
+    if text is None:
         raise ConfigurationError(
             "there is no API key", hint=f"Set {KEY_VARIABLES[0]} in the environment, or pass api_key=."
         )
-    text = found.strip()
     if not text.isascii() or not text.isprintable():
         raise ConfigurationError("the API key has characters that cannot be sent", hint="Copy the key again.")
     return ApiKey(text)
 
 
 def endpoint(given: str | None = None, environ: Mapping[str, str] = os.environ) -> str:
-    """The server's base URL, without a slash at its end.
+    """The server's base URL in its one spelling, without a slash at its end.
 
     Raises:
         ConfigurationError: it is not an http(s) URL, or carries credentials or a query.
     """
-    url = (given or environ.get(ENDPOINT_VARIABLE) or DEFAULT_ENDPOINT).strip().rstrip("/")
+    if given is not None and not isinstance(given, str):
+        raise ConfigurationError(f"the endpoint is of type {type(given).__name__}, not text")
+    url = (given or environ.get(ENDPOINT_VARIABLE) or DEFAULT_ENDPOINT).strip()
+    hint = f"Set {ENDPOINT_VARIABLE} or endpoint= to a URL such as {DEFAULT_ENDPOINT}."
     try:
         parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable:
-        raise ConfigurationError(
-            f"the endpoint {url!r} is not an http or https URL", hint=f"Set {ENDPOINT_VARIABLE} or endpoint=."
-        )
-    if parts.username or parts.query or parts.fragment:
-        raise ConfigurationError("the endpoint must not carry credentials, a query or a fragment")
-    return url
+        port, host, scheme = parts.port, (parts.hostname or "").lower(), parts.scheme.lower()
+    except ValueError as error:
+        raise ConfigurationError("the endpoint is not a URL", hint=hint) from error
+    if "@" in parts.netloc or "?" in url or "#" in url:
+        # Not quoted: what stands there may be a secret.
+        raise ConfigurationError("the endpoint must not carry credentials, a query or a fragment", hint=hint)
+    if scheme not in _DEFAULT_PORTS or not host or port == 0 or not _PLAIN_URL.fullmatch(url):
+        raise ConfigurationError(f"the endpoint {url!r} is not an http or https URL", hint=hint)
+    # One spelling for one server: a worker delivers the streams whose destination equals its own.
+    host = f"[{host}]" if ":" in host else host
+    where = host if port in (None, _DEFAULT_PORTS[scheme]) else f"{host}:{port}"
+    return f"{scheme}://{where}{parts.path.rstrip('/')}"
 
 
 def spool_dir(given: str | os.PathLike[str] | None = None, environ: Mapping[str, str] = os.environ) -> Path:

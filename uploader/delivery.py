@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from enum import Enum, auto
 from functools import partial
 from typing import TypeVar
 
@@ -18,13 +19,25 @@ from uploader.destinations.base import Closed, Delivered, Destination, Ended, Re
 from uploader.gate import Gate
 from uploader.retry import keep_trying
 
+TURN_S = 10.0
+"""How long a stream keeps its place while others wait for one."""
+REFUSALS_BEFORE_PARKING = 3
 TICKET_MAX_AGE_S = 60.0
 """A URL asked for earlier than this may soon expire: a new one is asked for instead."""
 
 _log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
-_Sent = Delivered | TryLater | Refused | Closed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Damaged:
+    """The chunk's own bytes are not what was spooled: they are not sent."""
+
+    words: str
+
+
+_Sent = Delivered | TryLater | Refused | Closed | _Damaged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +47,43 @@ class _Prepared:
     chunk: Chunk
     body: bytes
     ticket: Ticket
+
+
+class _Turn(Enum):
+    """What one more failed try means for what is told."""
+
+    BEGINS = auto()
+    CHANGES = auto()
+    GOES_ON = auto()
+
+
+@dataclass(slots=True)
+class _Trouble:
+    """The trouble a stream is in: since when, how often tried, and what was last said about it."""
+
+    since_s: float | None = None
+    tries: int = 0
+    words: str | None = None
+
+    @property
+    def lasted_s(self) -> float:
+        return 0.0 if self.since_s is None else round(time.monotonic() - self.since_s, 3)
+
+    def resume(self, words: str | None) -> None:
+        """Go on with what an earlier worker, or an earlier turn, has noted."""
+        if words is not None and self.since_s is None:
+            self.since_s, self.words = time.monotonic(), words
+
+    def add(self, words: str) -> _Turn:
+        """Count one more failed try."""
+        self.tries += 1
+        if words == self.words:
+            return _Turn.GOES_ON
+        self.words = words
+        if self.since_s is not None:
+            return _Turn.CHANGES
+        self.since_s = time.monotonic()
+        return _Turn.BEGINS
 
 
 class StreamDelivery:
@@ -53,29 +103,33 @@ class StreamDelivery:
         self._destination = destination
         self._gate = gate
         self._stopped = stopped
+        self._is_crowded: Callable[[], bool] = lambda: False
+        self._turn_ends_s = 0.0
         self._ahead: Future[_Prepared | _Sent] | None = None
         self._ahead_idx = -1
-        self._troubled_since: float | None = None
-        self._tries = 0
-        self._last_words: str | None = None
-        self._gives_way: Callable[[], bool] = lambda: False
+        self._trouble = _Trouble()
+        self._refusals = 0
+        self._may_park = True
+        self.not_before_s = 0.0
 
-    def drain(self, gives_way: Callable[[], bool] = lambda: False) -> None:
+    def drain(self, is_crowded: Callable[[], bool] = lambda: False) -> None:
         """Deliver everything that waits, then the end of the stream if it was asked for.
 
+        Returns early when another stream wants the place: after `TURN_S`, or at once while waiting between two
+        tries; ``not_before_s`` then says when the wait is over, on the monotonic clock.
+
         Args:
-            gives_way: asked between two tries; true when another stream has waited long enough for its turn.
+            is_crowded: whether more streams have work than there are places.
 
         Raises:
             LeaseLost: another worker has the stream.
             SpoolError: the disk refused; nothing is lost, the next drain goes on from there.
         """
+        self._is_crowded, self._turn_ends_s = is_crowded, time.monotonic() + TURN_S
         stream = self._lease.stream()
-        if stream.trouble is not None and self._troubled_since is None:
-            self._troubled_since, self._last_words = time.monotonic(), stream.trouble
-        self._gives_way = gives_way
+        self._trouble.resume(stream.trouble)
         while (chunk := self._lease.next_waiting()) is not None:
-            if self._stopped.is_set() or gives_way() or stream.held is not None:
+            if self._is_to_leave() or stream.held is not None:
                 return
             try:
                 if not self._settle(chunk, self._keep_trying(partial(self._send, stream, chunk))):
@@ -94,11 +148,13 @@ class StreamDelivery:
         match outcome:
             case Delivered(receipt=receipt):
                 self._lease.acknowledge(chunk, receipt)
+                self._may_park, self._refusals = True, 0
                 self._all_is_well()
                 _log.info("%s: chunk %d acknowledged", self._lease.stream_id, chunk.chunk_idx)
                 return True
-            case Refused(words=words):
+            case Refused(words=words) | _Damaged(words=words):
                 self._lease.park(chunk, words)
+                self._may_park, self._refusals = isinstance(outcome, _Damaged), 0
                 self._all_is_well()
                 _log.error(
                     "%s: chunk %d is parked, it stays in the spool: %s. Look at it with 'framespool audit', "
@@ -119,19 +175,31 @@ class StreamDelivery:
                 return TryLater(words="the worker is stopping")
             prepared = self._take_ahead(chunk) or self._prepare(stream, chunk)
             if not isinstance(prepared, _Prepared):
-                return self._seen(prepared)
+                return self._weighed(self._seen(prepared))
             self._lease.attempt_started(chunk)
             self._look_ahead(stream, chunk)
             outcome = self._destination.deliver(chunk, prepared.ticket, prepared.body)
             if isinstance(outcome, TryLater):
                 self._lease.attempt_failed(chunk, {"words": outcome.words, "outage": outcome.outage})
-            return self._seen(outcome)
+            return self._weighed(self._seen(outcome))
+
+    def _weighed(self, outcome: _Sent) -> _Sent:
+        """A refusal parks a chunk only when it is repeated, and only one until another gets through.
+
+        A server that refuses everything for a while says nothing about any one chunk.
+        """
+        if not isinstance(outcome, Refused):
+            return outcome
+        self._refusals += 1
+        if self._may_park and self._refusals >= REFUSALS_BEFORE_PARKING:
+            return outcome
+        return TryLater(words=f"{outcome.words} (refused; tried again before it is parked)")
 
     def _prepare(self, stream: Stream, chunk: Chunk) -> _Prepared | _Sent:
         try:
             body = self._lease.read(chunk)
         except ShardDamaged as error:
-            return Refused(words=str(error))
+            return _Damaged(words=str(error))
         except OSError as error:
             return TryLater(words=f"the disk did not give chunk {chunk.chunk_idx}: {error}")
         ticket = self._destination.prepare(stream, chunk)
@@ -186,19 +254,44 @@ class StreamDelivery:
 
     # Trouble --------------------------------------------------------------------------------------------
 
-    def _keep_trying(self, attempt: Callable[[], _T]) -> _T:
+    def _is_to_leave(self) -> bool:
+        return self._stopped.is_set() or (self._is_crowded() and time.monotonic() > self._turn_ends_s)
+
+    def _keep_trying(self, attempt: Callable[[], _T]) -> _T | TryLater:
+        called_off: list[TryLater] = []
+        last: list[TryLater] = []
+
+        def attempt_when_due() -> _T | TryLater:
+            return called_off[0] if called_off else attempt()
+
+        def sleep(seconds: float) -> None:
+            trouble = last[-1]
+            self.not_before_s = time.monotonic() + seconds
+            is_served = self._gate.wait(
+                seconds,
+                at_least_s=trouble.min_wait_s,
+                wakes_on_open=trouble.outage,
+                is_called_off=self._is_crowded,
+            )
+            if not is_served:
+                called_off.append(trouble)
+
+        def say(outcome: TryLater, wait_s: float) -> None:
+            last[:] = [outcome]
+            self._say_trouble(outcome, wait_s)
+
         return keep_trying(
-            attempt,
-            tries_before=self._tries,
-            sleep=self._sleep,
-            stopped=lambda: self._stopped.is_set() or self._gives_way(),
-            before_wait=self._say_trouble,
+            attempt_when_due,
+            tries_before=self._trouble.tries,
+            sleep=sleep,
+            stopped=lambda: bool(called_off) or self._is_to_leave(),
+            before_wait=say,
         )
 
     def _seen(self, outcome: _T) -> _T:
         """Let the gate know what one try showed about the destination."""
         if isinstance(outcome, TryLater):
-            if outcome.outage and self._gate.close(outcome.words):
+            if outcome.outage and self._gate.close(outcome.words, key_refused=outcome.key_refused):
                 _log.warning("outage: %s. Recording goes on; everything waits in the spool.", outcome.words)
         elif isinstance(outcome, Delivered | Ended):
             lasted = self._gate.open()
@@ -206,29 +299,23 @@ class StreamDelivery:
                 _log.warning("the outage is over after %.0f s; delivering", lasted)
         return outcome
 
-    def _sleep(self, seconds: float) -> None:
-        (self._gate.sleep if self._gate.words is not None else self._gate.sleep_alone)(seconds)
-
     def _say_trouble(self, outcome: TryLater, wait_s: float) -> None:
-        self._tries += 1
         _log.info("%s: %s; next try in %.1f s", self._lease.stream_id, outcome.words, wait_s)
-        if outcome.words == self._last_words:
-            return
-        self._last_words = outcome.words
-        if self._troubled_since is None:
-            self._troubled_since = time.monotonic()
+        turn = self._trouble.add(outcome.words)
+        if turn is _Turn.BEGINS:
             detail = {"words": outcome.words, "outage": outcome.outage, "key_refused": outcome.key_refused}
             self._lease.note_trouble(outcome.words, event="trouble_began", detail=detail)
             level = logging.ERROR if outcome.key_refused else logging.WARNING
             _log.log(level, "%s: %s. Nothing is lost; trying again.", self._lease.stream_id, outcome.words)
-        else:
+        elif turn is _Turn.CHANGES:
             self._lease.note_trouble(outcome.words)
 
     def _all_is_well(self) -> None:
-        if self._troubled_since is not None:
-            detail = {"lasted_s": round(time.monotonic() - self._troubled_since, 3), "tries": self._tries}
+        self.not_before_s = 0.0
+        if self._trouble.since_s is not None:
+            detail = {"lasted_s": self._trouble.lasted_s, "tries": self._trouble.tries}
             self._lease.note_trouble(None, event="trouble_ended", detail=detail)
-        self._troubled_since, self._tries, self._last_words = None, 0, None
+        self._trouble = _Trouble()
 
     def _hold(self, words: str) -> None:
         self._lease.hold(words)

@@ -6,6 +6,8 @@ carries a signature reaches a log.
 
 import json
 import logging
+import re
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +18,7 @@ import httpx
 ANSWER_BYTES_MAX = 8 << 20
 """No answer of the protocol comes near this; what is longer is not the server's."""
 _EXCERPT_CHARS = 300
+_QUERY = re.compile(r"\?[^\s'\"]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +57,7 @@ class Answer:
     @property
     def excerpt(self) -> str:
         """The beginning of the body on one line."""
-        return " ".join(self.text.split())[:_EXCERPT_CHARS]
+        return printable(" ".join(self.text[: 4 * _EXCERPT_CHARS].split()))[:_EXCERPT_CHARS]
 
 
 def exchange(
@@ -69,6 +72,7 @@ def exchange(
     timeout: httpx.Timeout | None = None,
 ) -> Answer:
     """Send one request and read its answer, whatever happens."""
+    limits = timeout or client.timeout
     try:
         request = client.build_request(
             method,
@@ -77,11 +81,12 @@ def exchange(
             json=body_json,
             headers=headers,
             params=params,
-            timeout=timeout or client.timeout,
+            timeout=limits,
         )
         response = client.send(request, stream=True, follow_redirects=False)
         try:
-            text = _read(response)
+            # One that drips resets the timeout of each read: in all it gets the time of one read.
+            text = _read(response, time.monotonic() + (limits.read or 0.0))
         finally:
             response.close()
     except httpx.TimeoutException as error:
@@ -99,7 +104,7 @@ def exchange(
         status=response.status_code,
         headers=lowered,
         text=text,
-        words=f"{place(url)} answered {response.status_code} {response.reason_phrase}".rstrip(),
+        words=f"{place(url)} answered {response.status_code} {printable(response.reason_phrase)}".rstrip(),
     )
 
 
@@ -107,14 +112,22 @@ def place(url: str) -> str:
     """Host and path of a URL, without the query, which may hold a signature."""
     try:
         parts = urlsplit(url)
+        port = f":{parts.port}" if parts.port else ""
     except ValueError:
         return "an unusable URL"
-    return f"{parts.hostname}{f':{parts.port}' if parts.port else ''}{parts.path}"
+    return printable(f"{parts.hostname}{port}{parts.path}")
 
 
-def _read(response: httpx.Response) -> str | None:
+def printable(text: str) -> str:
+    """Text from outside, fit for terminals, logs and the index: no control characters, no lone surrogates."""
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
+def _read(response: httpx.Response, deadline_s: float) -> str | None:
     pieces, size = [], 0
     for piece in response.iter_bytes():
+        if time.monotonic() > deadline_s:
+            raise httpx.ReadTimeout("the answer does not end")
         size += len(piece)
         if size > ANSWER_BYTES_MAX:
             return None
@@ -130,16 +143,16 @@ def _reason(error: Exception, url: str) -> str:
     """The error's own words, unless they repeat the URL."""
     words = str(error) or _name(error)
     query = url.partition("?")[2]
-    return words.replace(f"?{query}", "") if query else words
+    return printable(words.replace(f"?{query}", "") if query else words)
 
 
 class _WithoutQueries(logging.Filter):
-    """Keeps presigned signatures out of the logs: httpx names every URL whole."""
+    """Keeps presigned signatures out of the logs: httpx names every URL whole, httpcore every header."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if isinstance(record.args, tuple):
-            record.args = tuple(place(str(one)) if isinstance(one, httpx.URL) else one for one in record.args)
+        record.msg, record.args = _QUERY.sub("?***", record.getMessage()), ()
         return True
 
 
-logging.getLogger("httpx").addFilter(_WithoutQueries())
+for _name_of_logger in ("httpx", "httpcore.connection", "httpcore.http11", "httpcore.http2", "httpcore.proxy"):
+    logging.getLogger(_name_of_logger).addFilter(_WithoutQueries())

@@ -13,7 +13,11 @@ _LOOK_S = 0.5
 
 
 class Gate:
-    """Shared by all streams of one destination."""
+    """Shared by all streams of one destination.
+
+    Attributes:
+        key_refused: the latest try ended with a key that is not accepted.
+    """
 
     def __init__(self, stopped: threading.Event) -> None:
         self._stopped = stopped
@@ -21,6 +25,7 @@ class Gate:
         self._change = threading.Condition()
         self._closed_since: float | None = None
         self._words = ""
+        self.key_refused = False
 
     @property
     def words(self) -> str | None:
@@ -39,18 +44,20 @@ class Gate:
             if held:
                 self._probe.release()
 
-    def close(self, words: str) -> bool:
+    def close(self, words: str, *, key_refused: bool = False) -> bool:
         """An outage was seen; whether it is a new one."""
         with self._change:
             new = self._closed_since is None
             if new:
                 self._closed_since = time.monotonic()
             self._words = words
+            self.key_refused = key_refused
             return new
 
     def open(self) -> float | None:
         """Something went through; how long the outage lasted in seconds, ``None`` if there was none."""
         with self._change:
+            self.key_refused = False
             if self._closed_since is None:
                 return None
             lasted = time.monotonic() - self._closed_since
@@ -58,19 +65,23 @@ class Gate:
             self._change.notify_all()
             return lasted
 
-    def sleep(self, seconds: float) -> None:
-        """Wait between two tries during an outage: shorter when the gate opens or the worker stops."""
-        self._wait(seconds, lambda: self._closed_since is None)
+    def wait(
+        self, seconds: float, *, at_least_s: float, wakes_on_open: bool, is_called_off: Callable[[], bool]
+    ) -> bool:
+        """Wait between two tries; whether the wait was served and not called off.
 
-    def sleep_alone(self, seconds: float) -> None:
-        """Wait between two tries of a stream whose trouble is its own."""
-        self._wait(seconds, lambda: False)
-
-    def _wait(self, seconds: float, is_over: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + seconds
+        Args:
+            seconds: how long, jitter included.
+            at_least_s: what the destination asked for: not even an opening gate shortens it.
+            wakes_on_open: the trouble was an outage, so that the gate's opening ends the jitter.
+            is_called_off: asked again and again; true when the place is wanted for something else.
+        """
+        began = time.monotonic()
         with self._change:
-            while not is_over() and not self._stopped.is_set():
-                left = deadline - time.monotonic()
+            while not self._stopped.is_set() and not is_called_off():
+                is_over = wakes_on_open and self._closed_since is None
+                left = (at_least_s if is_over else seconds) - (time.monotonic() - began)
                 if left <= 0:
-                    return
+                    return True
                 self._change.wait(min(left, _LOOK_S))
+        return False

@@ -34,8 +34,15 @@ def open_on_server(api: AtomscaleApi, settings: StreamSettings) -> str:
         KeyRefused: the API key is not accepted.
         RequestRefused: the server said no, or a sample or tag UUID does not exist there.
     """
-    sample_id = settings.physical_sample and _resolve_sample(api, settings.physical_sample)
-    tag_ids = _resolve_tags(api, settings.tags)
+    # Everything is looked up before anything is created, so that an unknown UUID leaves no trace.
+    wanted_sample = settings.physical_sample
+    samples = _named(_answered(api.samples(), "looking up the sample")) if wanted_sample else []
+    tags = _named(_answered(api.tags(), "looking up the tags")) if settings.tags else []
+    sample_id = _match(samples, wanted_sample, "sample") if wanted_sample else None
+    found_tags = {tag: _match(tags, tag, "tag") for tag in settings.tags}
+    if wanted_sample and sample_id is None:
+        sample_id = _create_sample(api, wanted_sample)
+    tag_ids = list(dict.fromkeys(found or _create_tag(api, tag) for tag, found in found_tags.items()))
     data_id = _data_id(_answered(api.open_stream(stream_request(settings)), "opening the stream"))
     try:
         if sample_id:
@@ -91,30 +98,14 @@ def _data_id(said: object) -> str:
     return said
 
 
-def _resolve_sample(api: AtomscaleApi, wanted: str) -> str:
-    known = _named(_answered(api.samples(), "looking up the sample"))
-    if (found := _match(known, wanted, "sample")) is not None:
-        return found
-    answer = api.create_sample(wanted.strip())
+def _create_sample(api: AtomscaleApi, name: str) -> str:
+    answer = api.create_sample(name.strip())
     if answer.status == _TAKEN_SAMPLE:
         said = answer.json()
         detail = said.get("detail") if isinstance(said, dict) else None
     else:
         detail = _answered(answer, "creating the sample")
     return _id_in(detail, ("physical_sample_id", "id"), "creating the sample")
-
-
-def _resolve_tags(api: AtomscaleApi, wanted: tuple[str, ...]) -> list[str]:
-    if not wanted:
-        return []
-    found = []
-    for one in wanted:
-        known = _named(_answered(api.tags(), "looking up the tags"))
-        tag_id = _match(known, one, "tag")
-        if tag_id is None:
-            tag_id = _create_tag(api, one)
-        found.append(tag_id)
-    return list(dict.fromkeys(found))
 
 
 def _create_tag(api: AtomscaleApi, name: str) -> str:
@@ -139,21 +130,21 @@ def _named(said: object) -> list[tuple[str, str]]:
 
 def _match(known: list[tuple[str, str]], wanted: str, kind: str) -> str | None:
     """The id that a person means; ``None`` for a name that is not there yet."""
-    if _is_uuid(wanted):
+    if (identity := _uuid(wanted)) is not None:
         for found, _ in known:
-            if found.lower() == wanted.strip().lower():
+            if _uuid(found) == identity:
                 return found
         raise RequestRefused(f"the server has no {kind} with the id {wanted}")
     trimmed = wanted.strip().casefold()
     return next((found for found, name in known if name.strip().casefold() == trimmed), None)
 
 
-def _is_uuid(text: str) -> bool:
+def _uuid(text: str) -> UUID | None:
+    """The UUID that a text spells, in any of its spellings."""
     try:
-        UUID(text.strip())
+        return UUID(text.strip())
     except ValueError:
-        return False
-    return True
+        return None
 
 
 def _id_in(said: object, names: tuple[str, ...], doing: str) -> str:

@@ -4,7 +4,8 @@ import math
 import operator
 import time
 from collections.abc import Sequence
-from typing import SupportsIndex
+from typing import Any, SupportsIndex
+from uuid import UUID
 
 from spool import StreamSettings
 from uploader.errors import ConfigurationError
@@ -43,26 +44,46 @@ def stream_settings(
     if size < SECONDS_PER_CHUNK_MIN * rate:
         raise ConfigurationError(
             f"chunk_size is {size}, but a chunk must hold at least {SECONDS_PER_CHUNK_MIN} s of frames: "
-            f"{math.ceil(SECONDS_PER_CHUNK_MIN * rate)} at {rate:g} fps"
+            f"{SECONDS_PER_CHUNK_MIN * rate:.0f} at {rate:g} fps"
         )
     if azimuth is not None and rotations > 0:
         raise ConfigurationError(
             "azimuth belongs to a stationary sample; this one rotates",
             hint="Nothing was begun. Leave azimuth out, or set rotations_per_min to 0.",
         )
-    if isinstance(tags, str):
-        raise ConfigurationError(f"tags is the text {tags!r}, not a list of tags")
-    return StreamSettings(
+    if not isinstance(tags, list | tuple | set | frozenset | None):
+        raise ConfigurationError(f"tags is {tags!r}, not a list of tags")
+    project = _text("project_id", project_id)
+    if project is not None and not _is_uuid(project):
+        raise ConfigurationError(f"project_id is {project!r}, not a UUID")
+    if rotations > 0 and not math.isfinite(rate * 60 / rotations):
+        raise ConfigurationError(f"rotations_per_min is {rotations_per_min!r}, too small to be a rotation")
+    return _settings(
         name=_text("stream_name", stream_name) or time.strftime("RHEED stream %Y-%m-%d %H:%M:%S"),
         destination=endpoint,
         fps=rate,
         rotations_per_min=rotations,
         chunk_size=size,
         physical_sample=_text("physical_sample", physical_sample),
-        project_id=_text("project_id", project_id),
+        project_id=project,
         tags=tuple(name for tag in tags or () if (name := _text("tags", tag)) is not None),
         azimuth=_text("azimuth", azimuth),
     )
+
+
+def _settings(**given: Any) -> StreamSettings:  # noqa: ANN401 - the fields of StreamSettings, passed on
+    try:
+        return StreamSettings(**given)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from error
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _number(name: str, value: float) -> float:

@@ -3,6 +3,7 @@
 It keeps the names, arguments and defaults of the vendor's client, so that a lab changes one import line.
 """
 
+import contextlib
 import logging
 import os
 import threading
@@ -11,7 +12,8 @@ from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, SupportsIndex, get_args
 
-from numpy.typing import ArrayLike
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from spool import (
     DEFAULT_MIN_FREE_BYTES,
@@ -96,6 +98,7 @@ class RHEEDStreamer:
         self._spool = Spool(config.spool_dir(spool_dir), limits=self._limits)
         self._process = WorkerProcess(self._spool, self._endpoint, self._key, self._limits)
         self._thread: tuple[UploadWorker, threading.Thread] | None = None
+        self._starting = threading.Lock()
         self._clock: ClockMeasurement | None = None
 
     def __enter__(self) -> Self:
@@ -210,6 +213,7 @@ class RHEEDStreamer:
             frames, capture_start = item if isinstance(item, tuple) else (item, None)
             if capture_start is None:
                 # Waiting for room must not move the time stamp: it is taken when the frames arrive.
+                frames = np.asarray(frames)
                 capture_start = self._arrival_ms(data_id, frames)
             self._push_when_there_is_room(data_id, chunk_idx, frames, capture_start)
             chunk_idx += 1
@@ -307,13 +311,14 @@ class RHEEDStreamer:
             else:
                 return
 
-    def _arrival_ms(self, data_id: str, frames: Any) -> float:  # noqa: ANN401 - push judges it
-        shape: tuple[int, ...] = getattr(frames, "shape", ())
-        n = shape[0] if len(shape) == 3 else 1  # noqa: PLR2004 - (n, height, width)
+    def _arrival_ms(self, data_id: str, frames: NDArray[Any]) -> float:
+        n = frames.shape[0] if frames.ndim == 3 else 1  # noqa: PLR2004 - (n, height, width)
         return time.time() * 1000 - n * 1000 / self._spool.stream(data_id).settings.fps
 
     def _ensure_worker(self) -> None:
         """See to it that somebody delivers. What is recorded is safe without: a failure is told, not raised."""
+        if not self._starting.acquire(blocking=False):
+            return  # another thread is about it
         try:
             if self._kind == "process":
                 self._process.ensure()
@@ -321,12 +326,19 @@ class RHEEDStreamer:
                 self._thread = self._start_thread()
         except (OSError, SpoolError) as error:
             _log.error("no worker could be started (%s); recording goes on, the next push tries again", error)
+        finally:
+            self._starting.release()
 
     def _start_thread(self) -> tuple[UploadWorker, threading.Thread]:
-        worker = UploadWorker(
-            Spool(self._spool.root, limits=self._limits), AtomscaleDestination(self._endpoint, self._key)
-        )
-        thread = threading.Thread(target=worker.run, name="framespool-worker", daemon=True)
+        spool = Spool(self._spool.root, limits=self._limits)
+        destination = AtomscaleDestination(self._endpoint, self._key)
+        worker = UploadWorker(spool, destination)
+
+        def deliver() -> None:
+            with spool, contextlib.closing(destination):
+                worker.run()
+
+        thread = threading.Thread(target=deliver, name="framespool-worker", daemon=True)
         thread.start()
         return worker, thread
 

@@ -15,7 +15,7 @@ def set_verbosity(verbosity: int) -> None:
     Raises:
         ConfigurationError: not a whole number from 0 to 4.
     """
-    if isinstance(verbosity, bool) or verbosity not in range(len(LEVELS)):
+    if type(verbosity) is not int or verbosity not in range(len(LEVELS)):
         raise ConfigurationError(f"verbosity is {verbosity!r}, not a whole number from 0 to {len(LEVELS) - 1}")
     for name in OURS:
         logger = logging.getLogger(name)

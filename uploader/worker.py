@@ -16,18 +16,18 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from spool import LeasedStream, LeaseLost, Spool, SpoolError, Stream, StreamState
+from spool import LeasedStream, LeaseLost, ProcessLock, Spool, SpoolError, Stream, StreamState
 from uploader.delivery import StreamDelivery
 from uploader.destinations.base import Destination
 from uploader.gate import Gate
 
 LEASE_TTL_S = 30.0
 STREAMS_AT_ONCE = 4
-TURN_S = 10.0
+KEY_PAUSE_S = 5.0
+"""How long the worker lock is left free after a key was refused."""
 _LOOK_S = 0.1
 _REST_S = 1.0
 _REST_AFTER_BUG_S = 60.0
@@ -77,6 +77,7 @@ class UploadWorker:
         self._served: dict[str, _Served] = {}
         self._turns: dict[str, float] = {}
         self._crowded = False
+        self._leaving = False
         self._next_tidy_s = 0.0
         self.name = f"{socket.gethostname()}:{os.getpid()}"
 
@@ -90,59 +91,95 @@ class UploadWorker:
         ``False`` means that another live worker drains this spool for this destination already.
         """
         lock = self._spool.worker_lock(self._destination.url)
+        had_its_turn = False
+        while self._claim(lock):
+            try:
+                self._say_hello(again=had_its_turn)
+                had_its_turn = True
+                self._look_after_streams()
+                self._let_go()
+            finally:
+                lock.release()
+            if self._gate.key_refused:
+                # While the lock is free, a worker with a better key can take over.
+                self._stopped.wait(KEY_PAUSE_S)
+            elif self._stopped.is_set() or not self._anything_to_do():
+                # Asked once more after the lock was free: who pushed before that saw us and started nobody.
+                break
+        if had_its_turn:
+            self._spool.record("worker_stopped", worker=self.name)
+        return had_its_turn
+
+    def _claim(self, lock: ProcessLock) -> bool:
         patience = time.monotonic() + _LOCK_PATIENCE_S
-        while not lock.acquire():
-            if self._stopped.wait(_LOOK_S) or (self._until is not Until.STOPPED and time.monotonic() > patience):
+        while not self._stopped.is_set():
+            if lock.acquire():
+                return True
+            if self._until is not Until.STOPPED and time.monotonic() > patience:
                 return False
-        try:
+            self._stopped.wait(_LOOK_S)
+        return False
+
+    def _say_hello(self, *, again: bool) -> None:
+        self._gate.key_refused = False
+        self._leaving = False
+        if not again:
             self._spool.record(
                 "worker_started", worker=self.name, pid=os.getpid(), destination=self._destination.url
             )
             _log.info("worker %s delivers %s to %s", self.name, self._spool.root, self._destination.url)
-            self._look_after_streams()
-            self._let_go()
-            self._spool.record("worker_stopped", worker=self.name)
-        finally:
-            lock.release()
-        return True
 
     # The rounds -----------------------------------------------------------------------------------------
 
     def _look_after_streams(self) -> None:
-        while not self._stopped.is_set():
+        while not self._stopped.is_set() and not self._gate.key_refused:
+            # Asked before the round, so that what a producer pushed last is still seen in it.
+            is_last = self._until is Until.DRY or (
+                self._until is Until.ABANDONED and not self._spool.has_live_producers()
+            )
             try:
                 busy = self._round()
             except SpoolError as error:
                 _log.error("the spool refuses: %s. %s", error, error.hint)
                 busy = True
                 self._stopped.wait(_REST_S)
-            if not busy and self._is_done():
+            except Exception:  # noqa: BLE001 - see the next line
+                # Whatever it is, the worker must not end and leave the spool undrained.
+                _log.exception("an unexpected error; the worker goes on in a moment")
+                busy = True
+                self._stopped.wait(_REST_S)
+            if is_last and not busy:
                 return
             self._stopped.wait(_LOOK_S)
-
-    def _is_done(self) -> bool:
-        if self._until is Until.ABANDONED:
-            return not self._spool.has_live_producers()
-        return self._until is Until.DRY
 
     def _round(self) -> bool:
         """Look once at every stream; whether anything is being or can be done."""
         now = time.monotonic()
-        waiting = [
-            stream.stream_id
-            for stream in self._spool.streams(unfinished_only=True)
-            if self._has_work(stream) and not self._is_at_work(stream.stream_id)
-        ]
+        todo = self._streams_with_work()
+        ready = [one for one in todo if not self._is_at_work(one) and self._rests_until(one) <= now]
         # Those that were served longest ago come first, so that none starves.
-        waiting.sort(key=lambda stream_id: self._turns.get(stream_id, 0.0))
-        for stream_id in waiting[: STREAMS_AT_ONCE - self._at_work()]:
+        ready.sort(key=lambda stream_id: self._turns.get(stream_id, 0.0))
+        for stream_id in ready[: STREAMS_AT_ONCE - self._at_work()]:
             self._serve(stream_id, now)
-        self._crowded = len(waiting) > STREAMS_AT_ONCE - self._at_work()
+        self._crowded = any(not self._is_at_work(one) for one in ready)
         self._renew(now)
         if now >= self._next_tidy_s:
-            self._spool.keep_within_limits()
             self._next_tidy_s = now + _TIDY_S
-        return bool(waiting) or self._at_work() > 0
+            self._spool.keep_within_limits()
+        return bool(todo) or self._at_work() > 0
+
+    def _anything_to_do(self) -> bool:
+        try:
+            return bool(self._streams_with_work())
+        except SpoolError:
+            return False
+
+    def _streams_with_work(self) -> list[str]:
+        return [s.stream_id for s in self._spool.streams(unfinished_only=True) if self._has_work(s)]
+
+    def _rests_until(self, stream_id: str) -> float:
+        served = self._served.get(stream_id)
+        return 0.0 if served is None else served.delivery.not_before_s
 
     def _has_work(self, stream: Stream) -> bool:
         if stream.settings.destination != self._destination.url:
@@ -170,15 +207,15 @@ class UploadWorker:
         self._turns[stream_id] = now
         served.thread = threading.Thread(
             target=self._drain,
-            args=(stream_id, served, lambda: self._crowded and time.monotonic() - now > TURN_S),
+            args=(stream_id, served),
             name="framespool-deliver",
             daemon=True,
         )
         served.thread.start()
 
-    def _drain(self, stream_id: str, served: _Served, gives_way: Callable[[], bool]) -> None:
+    def _drain(self, stream_id: str, served: _Served) -> None:
         try:
-            served.delivery.drain(gives_way)
+            served.delivery.drain(lambda: self._crowded or self._leaving)
         except LeaseLost as error:
             _log.warning("%s", error)
             self._served.pop(stream_id, None)
@@ -194,21 +231,22 @@ class UploadWorker:
         for stream_id, served in list(self._served.items()):
             if now - served.renewed_at_s < LEASE_TTL_S / 3:
                 continue
+            served.renewed_at_s = now
             try:
-                if self._is_at_work(stream_id):
+                if self._is_at_work(stream_id) or served.delivery.not_before_s > now:
                     served.lease.renew()
                 else:
                     served.lease.release()
-                    del self._served[stream_id]
+                    self._served.pop(stream_id, None)
             except LeaseLost:
                 self._served.pop(stream_id, None)
-            served.renewed_at_s = now
 
     def _let_go(self) -> None:
         """Give the uploads under way a moment, then release every lease.
 
         An upload that is cut off here is repeated by the next worker, with the same bytes.
         """
+        self._leaving = True
         patience = time.monotonic() + _STOP_PATIENCE_S
         for served in list(self._served.values()):
             if served.thread is not None:

@@ -13,7 +13,7 @@ from uploader.answers import Meaning, Row, ServerState, Step, meaning_of, retry_
 from uploader.api import CONNECT_TIMEOUT_S, AtomscaleApi
 from uploader.config import ApiKey
 from uploader.destinations.base import Closed, Delivered, Ended, Refused, Ticket, TryLater
-from uploader.exchange import Answer, exchange
+from uploader.exchange import Answer, exchange, printable
 
 PIECE_BYTES = 1 << 20
 """Between 0.25 and 4 MB a piece, httpx keeps up with curl (measured, docs/adr/0006)."""
@@ -21,7 +21,7 @@ STALL_S = 60.0
 """No progress for so long, on a connection that stands, ends the try."""
 SLOWEST_BYTES_PER_S = 50_000
 """The answer to a PUT may take as long as the body would at this rate: a relay may still be passing it on."""
-KEY_PROBE_S = 10.0
+KEY_PROBE_S = 5.0
 """The least time between two tries with a key that was refused."""
 
 _CHUNK_REFUSALS = frozenset({400, 413, 422})
@@ -112,17 +112,18 @@ class AtomscaleDestination:
         for row in found if isinstance(found, list) else ():
             if isinstance(row, dict) and stream.data_id in (row.get("data_id"), row.get("id")):
                 status = row.get("pipeline_status")
-                return server_state(status), f"the server says the stream is {status!s:.40}"
+                return server_state(status), f"the server says the stream is {printable(str(status))[:40]}"
         return ServerState.UNKNOWN, f"the server's catalogue does not tell the stream's state ({answer.words})"
 
     def _is_safe(self, url: str) -> bool:
         """Only http(s), and never in the clear when the API itself is not."""
         try:
             parts = urlsplit(url)
+            _ = parts.port  # is only looked at when asked for
         except ValueError:
             return False
         allowed = ("https",) if self.url.startswith("https:") else ("http", "https")
-        return parts.scheme in allowed and bool(parts.hostname)
+        return parts.scheme in allowed and bool(parts.hostname) and url.isascii() and url.isprintable()
 
 
 def chunk_metadata(stream: Stream, chunk: Chunk) -> dict[str, str]:
@@ -166,11 +167,14 @@ def _judged(chunk: Chunk, ticket: Ticket, answer: Answer, *, md5: str) -> Delive
     etag = answer.headers.get("etag", "").removeprefix("W/").strip('"')
     if not etag:
         return TryLater(words=f"{answer.words}, but without an ETag: not a store's acknowledgement", outage=True)
-    encrypted = any(
-        name.startswith("x-amz-server-side-encryption") and value != "AES256"
-        for name, value in answer.headers.items()
-    )
-    comparable = _MD5.fullmatch(etag.lower()) is not None and not encrypted
+    encryption = {
+        name: value for name, value in answer.headers.items() if name.startswith("x-amz-server-side-encryption")
+    }
+    is_opaque = any(value != "AES256" for value in encryption.values())
+    comparable = _MD5.fullmatch(etag.lower()) is not None and not is_opaque
+    if not comparable and (answer.text.strip() or not (encryption or "x-amz-request-id" in answer.headers)):
+        # A web server in between may send an ETag of its own; without a checksum only a store's word counts.
+        return TryLater(words=f"{answer.words}, but not as a store answers", outage=True)
     if comparable and etag.lower() != md5:
         return TryLater(
             words=f"{answer.words}, but its ETag {etag} is not the MD5 {md5} of chunk {chunk.chunk_idx}"
