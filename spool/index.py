@@ -42,13 +42,15 @@ class Index:
             self._db = sqlite3.connect(
                 path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
             )
-            self._configure()
         except sqlite3.Error as error:
             raise _translated(error, path) from error
         try:
+            self._configure()
             self._migrate()
-        except BaseException:
+        except BaseException as error:
             self._db.close()
+            if isinstance(error, sqlite3.Error):
+                raise _translated(error, path) from error
             raise
 
     def close(self) -> None:

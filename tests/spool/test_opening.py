@@ -417,3 +417,13 @@ die()
         worker.communicate("die\n")
     assert lock.acquire()
     lock.release()
+
+
+def test_an_index_that_cannot_be_read_is_not_kept_open(spool: Spool) -> None:
+    spool.close()
+    index = spool.root / "index.sqlite3"
+    index.write_bytes(b"no database" * 1000)
+    with pytest.raises(SpoolDamaged):
+        open_again(spool.root)
+    held = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.exists()]
+    assert str(index) not in held
