@@ -157,7 +157,7 @@ class Intake:
         self, db: sqlite3.Connection, key: int, stream: Stream, part: Path, description: shards.Description
     ) -> Chunk:
         """A new chunk: its name, its directory entry, its row."""
-        chunk = _new_chunk(description, disk_bytes=part.stat().st_size)
+        chunk = shards.described_chunk(description, disk_bytes=part.stat().st_size)
         max_bytes = self._limits.max_bytes
         # Asked again under the lock: several producers may have seen the same room.
         if max_bytes is not None and rows.disk_bytes(db) + chunk.disk_bytes > max_bytes:
@@ -319,24 +319,3 @@ def _open_stream(db: sqlite3.Connection, ref: str) -> tuple[int, Stream]:
 def _chunk_at(db: sqlite3.Connection, stream_key: int, chunk_idx: int) -> Chunk | None:
     found = rows.select_chunks(db, "c.stream_key = ? AND c.chunk_idx = ?", (stream_key, chunk_idx))
     return found[0] if found else None
-
-
-def _new_chunk(description: shards.Description, *, disk_bytes: int) -> Chunk:
-    return Chunk(
-        stream_id=description.stream_id,
-        chunk_idx=description.chunk_idx,
-        state=ChunkState.SPOOLED,
-        n=description.n,
-        height=description.height,
-        width=description.width,
-        wire_bytes=description.wire_bytes,
-        sha256=description.sha256,
-        disk_bytes=disk_bytes,
-        capture_start_ms_utc=description.capture_start_ms_utc,
-        spooled_at_ms=description.spooled_at_ms,
-        attempts=0,
-        acknowledged_at_ms=None,
-        receipt=None,
-        parked_reason=None,
-        pruned_at_ms=None,
-    )

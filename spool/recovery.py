@@ -202,24 +202,7 @@ def _described(path: Path, stream: Stream, idx: int, *, keep_damaged: bool) -> C
         if not keep_damaged:
             raise
         damage = str(error)
-    return Chunk(
-        stream_id=stream.stream_id,
-        chunk_idx=idx,
-        state=ChunkState.SPOOLED if damage is None else ChunkState.PARKED,
-        n=said.n,
-        height=said.height,
-        width=said.width,
-        wire_bytes=said.wire_bytes,
-        sha256=said.sha256,
-        disk_bytes=path.stat().st_size,
-        capture_start_ms_utc=said.capture_start_ms_utc,
-        spooled_at_ms=said.spooled_at_ms,
-        attempts=0,
-        acknowledged_at_ms=None,
-        receipt=None,
-        parked_reason=damage,
-        pruned_at_ms=None,
-    )
+    return shards.described_chunk(said, disk_bytes=path.stat().st_size, damage=damage)
 
 
 def _park_missing(folder: SpoolFolder, key: int, stream: Stream, idx: int, db: sqlite3.Connection) -> None:

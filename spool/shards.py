@@ -32,6 +32,8 @@ from numcodecs import zstd
 from numpy.typing import NDArray
 
 from spool.errors import ShardDamaged
+from spool.model import Chunk
+from spool.states import ChunkState
 
 ZSTD_LEVEL = 1
 """Level 3 is five times slower on shot noise and compresses it worse (measured, docs/adr/0003)."""
@@ -155,6 +157,28 @@ def read_description(path: Path, *, chunk_size: int | None = None) -> Descriptio
     if whole != size:
         raise ShardDamaged(f"{path.name} has {size} bytes where {whole} were written")
     return description
+
+
+def described_chunk(description: Description, *, disk_bytes: int, damage: str | None = None) -> Chunk:
+    """The chunk that a description speaks of, as it enters the index: waiting, or parked when it is damaged."""
+    return Chunk(
+        stream_id=description.stream_id,
+        chunk_idx=description.chunk_idx,
+        state=ChunkState.SPOOLED if damage is None else ChunkState.PARKED,
+        n=description.n,
+        height=description.height,
+        width=description.width,
+        wire_bytes=description.wire_bytes,
+        sha256=description.sha256,
+        disk_bytes=disk_bytes,
+        capture_start_ms_utc=description.capture_start_ms_utc,
+        spooled_at_ms=description.spooled_at_ms,
+        attempts=0,
+        acknowledged_at_ms=None,
+        receipt=None,
+        parked_reason=damage,
+        pruned_at_ms=None,
+    )
 
 
 def read_wire_form(path: Path, *, n: int, chunk_size: int, wire_bytes: int, sha256: str) -> bytes:

@@ -33,6 +33,11 @@ def files(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
+def lose_index(spool: Spool) -> None:
+    for path in spool.root.glob("index.sqlite3*"):
+        path.unlink()
+
+
 def open_again(root: Path) -> Spool:
     return Spool(root, limits=Limits(min_free_bytes=0))
 
@@ -55,8 +60,7 @@ def test_a_lost_index_is_rebuilt_from_the_shards(spool: Spool, stream: Stream) -
     ]
     spool.push(second.stream_id, 0, some_frames(1, 5, 6))
     spool.close()
-    for path in spool.root.glob("index.sqlite3*"):
-        path.unlink()
+    lose_index(spool)
     with open_again(spool.root) as again:
         assert list(again.chunks(stream.stream_id)) == before
         assert again.stream("data-1").settings == stream.settings
@@ -140,8 +144,7 @@ def test_a_damaged_shard_without_a_row_is_kept_aside_and_not_adopted(
 def test_a_damaged_shard_of_a_lost_index_is_parked(spool: Spool, stream: Stream) -> None:
     spool.push(stream.stream_id, 0, some_frames())
     spool.close()
-    for path in spool.root.glob("index.sqlite3*"):
-        path.unlink()
+    lose_index(spool)
     shard = _array(spool, stream) / "c.0.0.0"
     whole = bytearray(shard.read_bytes())
     whole[3] ^= 1
@@ -157,8 +160,7 @@ def test_a_sealed_stream_is_still_sealed_when_the_index_is_lost(spool: Spool, st
     spool.push(stream.stream_id, 0, some_frames())
     spool.seal(stream.stream_id)
     spool.close()
-    for path in spool.root.glob("index.sqlite3*"):
-        path.unlink()
+    lose_index(spool)
     with open_again(spool.root) as again:
         assert again.stream(stream.stream_id).state is StreamState.SEALED
 
@@ -166,8 +168,7 @@ def test_a_sealed_stream_is_still_sealed_when_the_index_is_lost(spool: Spool, st
 def test_a_shard_that_cannot_be_read_holds_its_stream_when_the_index_is_lost(spool: Spool, stream: Stream) -> None:
     spool.push(stream.stream_id, 0, some_frames())
     spool.close()
-    for path in spool.root.glob("index.sqlite3*"):
-        path.unlink()
+    lose_index(spool)
     (_array(spool, stream) / "c.0.0.0").write_bytes(b"not a shard")
     with open_again(spool.root) as again:
         assert again.stream(stream.stream_id).held is not None
