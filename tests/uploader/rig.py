@@ -255,3 +255,11 @@ class ScriptedServer:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(10)
+
+
+XML = "<?xml version='1.0'?><Error><Code>{}</Code></Error>"
+REFUSAL = {"detail": "dims are not what the stream was opened with"}
+
+
+def chunk_path(chunk_idx: int) -> dict[str, str]:
+    return {**PRESIGN, "path": f"upload_urls.*/c/{chunk_idx}/0/0"}
