@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from contextlib import closing, suppress
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -135,6 +136,20 @@ def test_a_presign_that_cannot_be_used_is_asked_for_again_without_a_traceback(
     assert not [record.message for record in caplog.records if record.exc_info]
     assert bench.ledger("d-1", "parked", "held") == []
     assert len([asked for asked in relay.server.asked if asked.method == "PUT"]) == 1
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("place", ["frames.zarr/frames/c/1/0/0", "frames.zarr%2Fframes%2Fc%2F1%2F0%2F0"])
+def test_a_chunk_is_never_sent_to_the_place_of_another(relayed: tuple[Bench, Relay], place: str) -> None:
+    """A cached answer names chunk 1's place for chunk 0: its bytes there would be overwritten, and lost."""
+    bench, relay = relayed
+    told = iter([place])
+    relay.presign = lambda url: json_reply([{"url": f"{url.partition('?')[0]}/{next(told, 'opaque-key')}?sig=1"}])
+    with relay.server, bench.delivering(url=relay.server.url):
+        wait_until(lambda: bench.acknowledged("d-1") == 1, within_s=5)
+    assert [
+        asked.path for asked in relay.server.asked if asked.method == "PUT" and "/c/1" in unquote(asked.path)
+    ] == []
 
 
 @pytest.mark.usefixtures("impatient")

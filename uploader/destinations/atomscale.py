@@ -4,7 +4,7 @@ import hashlib
 import re
 import time
 from collections.abc import Iterator
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import httpx
 
@@ -25,6 +25,7 @@ KEY_PROBE_S = 5.0
 """The least time between two tries with a key that was refused."""
 
 _CHUNK_REFUSALS = frozenset({400, 413, 422})
+_CHUNK_KEY = re.compile(r"/frames/c/([0-9]{1,10})/0/0$", re.ASCII)
 _MD5 = re.compile(r"[0-9a-f]{32}")
 
 
@@ -57,6 +58,9 @@ class AtomscaleDestination:
         url = _upload_url(answer.json())
         if url is None or not self._is_safe(url):
             return TryLater(words=f"{answer.words}, but without an upload URL that can be used")
+        if (named := _chunk_named_in(url)) not in (None, chunk.chunk_idx):
+            # A cached or garbled answer: the bytes would land where another chunk's belong.
+            return TryLater(words=f"{answer.words}, but with the place of chunk {named}")
         return Ticket(url=url, got_at_s=time.monotonic())
 
     def deliver(self, chunk: Chunk, ticket: Ticket, body: bytes) -> Delivered | TryLater | Refused:
@@ -154,6 +158,12 @@ def _upload_url(said: object) -> str | None:
     one = said[0] if isinstance(said, list) and len(said) == 1 else said
     url = one.get("url") if isinstance(one, dict) else None
     return url if isinstance(url, str) else None
+
+
+def _chunk_named_in(url: str) -> int | None:
+    """The chunk whose key the URL's path ends with; ``None`` when it does not end as a chunk's key does."""
+    found = _CHUNK_KEY.search(unquote(urlsplit(url).path))
+    return int(found[1]) if found else None
 
 
 def _pieces(body: bytes) -> Iterator[bytes]:
