@@ -29,7 +29,7 @@ from spool.model import Chunk, Stream
 from spool.states import ChunkState, StreamState
 from spool.zarr_metadata import array_document, array_path, chunk_idx_of, group_document
 
-STREAM_ID = re.compile(r"[0-9a-z][0-9a-z-]{0,63}")
+STREAM_ID = re.compile(r"[0-9]{8}t[0-9]{6}-[0-9a-f]{12}", re.ASCII)
 """What a stream_id looks like; no other folder name is touched."""
 
 _log = logging.getLogger(__name__)
@@ -52,9 +52,15 @@ def recover(folder: SpoolFolder) -> None:
 def _sweep_incoming(folder: SpoolFolder) -> None:
     for lock in folder.incoming_locks():
         if lock.acquire(patience_s=0):
-            shutil.rmtree(lock.path.with_suffix(""), ignore_errors=True)
-            lock.path.unlink(missing_ok=True)
+            opener = lock.path.with_suffix("")
+            shutil.rmtree(opener, ignore_errors=True)
+            if not opener.exists():  # else the next opening tries again
+                lock.path.unlink(missing_ok=True)
             lock.release()
+    for opener in (folder.root / "incoming").iterdir():
+        # A lock comes before its folder and goes after it, so this one's was lost with the power.
+        if opener.is_dir() and not opener.with_suffix(".lock").exists():
+            shutil.rmtree(opener, ignore_errors=True)
 
 
 def _adopt_streams(folder: SpoolFolder) -> None:
@@ -65,10 +71,25 @@ def _adopt_streams(folder: SpoolFolder) -> None:
             continue
         try:
             stream = folder.read_stream_description(entry)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except FileNotFoundError:
+            folder.write("recover_stream", partial(_sweep_unbegun, folder, entry))
+            continue
+        except (OSError, ValueError, KeyError, TypeError, SpoolError) as error:
             _log.warning("%s is left alone: its stream.json cannot be read (%s)", entry, error)
             continue
         folder.write("recover_stream", partial(_adopt_stream, folder, stream))
+
+
+def _sweep_unbegun(folder: SpoolFolder, stream_id: str, db: sqlite3.Connection) -> None:
+    """Remove what is left of a stream that never began: no row, no description, and so no chunk either."""
+    home = folder.stream_folder(stream_id)
+    if rows.find_stream(db, stream_id) or (home / "stream.json").exists():
+        return  # its opener was alive and has finished meanwhile
+    shards_there = any(chunk_idx_of(path.name) is not None for path in home.rglob("c.*"))
+    if shards_there:
+        _log.warning("%s is left alone: it holds shards, but its stream.json is gone", stream_id)
+    else:
+        shutil.rmtree(home, ignore_errors=True)
 
 
 def _adopt_stream(folder: SpoolFolder, stream: Stream, db: sqlite3.Connection) -> None:
@@ -78,13 +99,11 @@ def _adopt_stream(folder: SpoolFolder, stream: Stream, db: sqlite3.Connection) -
         _log.warning("%s is left alone: %s is another stream's by now", stream.stream_id, stream.data_id)
         return
     rows.insert_stream(db, stream)
-    ledger.append(
-        db,
-        "recovered",
-        at_ms=folder.clock.now_ms(),
-        stream_id=stream.stream_id,
-        detail={"what": "stream", "data_id": stream.data_id},
-    )
+    now = folder.clock.now_ms()
+    detail = {"what": "stream", "data_id": stream.data_id}
+    ledger.append(db, "recovered", at_ms=now, stream_id=stream.stream_id, detail=detail)
+    if stream.sealed_at_ms is not None:
+        ledger.append(db, "sealed", at_ms=stream.sealed_at_ms, stream_id=stream.stream_id)
     _log.warning("stream %s had no index row; it was taken up again from its folder", stream.stream_id)
 
 
@@ -109,9 +128,15 @@ def _reconcile(folder: SpoolFolder, key: int, stream: Stream) -> None:
             _remove(folder, folder.shard_path(stream.stream_id, idx), label="recover_prune")
         elif idx not in on_disk and state == ChunkState.SPOOLED:
             folder.write("recover_missing", partial(_park_missing, folder, key, stream, idx))
-    leftovers = [path / name for name in names if name.startswith(".zarr.json.")]
+    leftovers = _leftovers(folder, stream.stream_id)
     if path.is_dir() and (leftovers or not _documents_are_fresh(folder, stream.stream_id)):
         folder.write("recover_zarr_json", partial(_refresh, folder, stream.stream_id, leftovers))
+
+
+def _leftovers(folder: SpoolFolder, stream_id: str) -> list[Path]:
+    """Files that were being written beside the ones they were to replace."""
+    home, store = folder.stream_folder(stream_id), folder.store_path(stream_id)
+    return [*home.glob("*.part"), *store.glob(".zarr.json.*"), *array_path(home).glob(".zarr.json.*")]
 
 
 def _remove(folder: SpoolFolder, path: Path, *, label: str) -> None:

@@ -9,7 +9,7 @@ import sqlite3
 from dataclasses import asdict
 from typing import Any
 
-from spool.errors import ChunkMoved, IllegalTransition, UnknownStream
+from spool.errors import ChunkMoved, IllegalTransition, SpoolDamaged, UnknownStream
 from spool.model import Chunk, Receipt, Stream, StreamSettings, Tally
 from spool.states import CHUNK_MOVES, STREAM_MOVES, ChunkState, StreamState
 
@@ -76,9 +76,16 @@ def insert_stream(db: sqlite3.Connection, stream: Stream) -> int:
 
 
 def settings_from_json(text: str) -> StreamSettings:
-    """The settings as stored in the index and in ``stream.json``."""
-    known = json.loads(text)
-    return StreamSettings(**{**known, "tags": tuple(known["tags"])})
+    """The settings as stored in the index and in ``stream.json``.
+
+    Raises:
+        SpoolDamaged: it is not what `insert_stream` wrote.
+    """
+    try:
+        known = json.loads(text)
+        return StreamSettings(**{**known, "tags": tuple(known["tags"])})
+    except (TypeError, ValueError, KeyError) as error:
+        raise SpoolDamaged("the settings of a stream cannot be read") from error
 
 
 def _stream(db: sqlite3.Connection, row: tuple[Any, ...]) -> Stream:

@@ -181,9 +181,10 @@ class Spool:
         self._folder.write("seal", change)
         stream = self.stream(ref)
         try:
-            # So that the request outlives even the index; the promise does not rest on it.
-            self._folder.write_stream_description(stream)
-        except OSError as error:
+            # So that the request outlives even the index; the promise does not rest on it. Under the write
+            # lock, so that no recovery takes the file being written for a leftover.
+            self._folder.write("stream_json", lambda _db: self._folder.write_stream_description(stream))
+        except (OSError, SpoolError) as error:
             _log.warning("stream.json of %s could not be rewritten: %s", stream.stream_id, error)
         return stream
 

@@ -58,6 +58,7 @@ LABELS = (
     "shard.write",
     "stream.fsync_dir",
     "stream.mkdir",
+    "stream_json.commit",
     "stream_json.create",
     "stream_json.fsync",
     "stream_json.fsync_dir",
