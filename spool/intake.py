@@ -147,7 +147,8 @@ class Intake:
                 if before.sha256 == description.sha256 and not self._is_kept(stream, before):
                     return self._restore(db, key, part, before)
         except BaseException:
-            self._undo(description)
+            if not part.exists():  # it has got its name: before that there is nothing to take back
+                self._undo(description)
             raise
         here = self._already_here(description, array)
         assert here is not None

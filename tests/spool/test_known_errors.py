@@ -357,3 +357,20 @@ def test_a_copy_of_the_whole_folder_is_a_spool(spool: Spool, stream: Stream, tmp
     spool.close()
     with open_again(shutil.copytree(spool.root, tmp_path / "copy")) as copy:
         check_invariants(copy)
+
+
+def test_a_push_that_fails_leaves_the_shard_of_a_dead_producer_where_it_is(
+    spool: Spool, stream: Stream, disk: FaultyDisk, tmp_path: Path
+) -> None:
+    """It has no row yet, but its frames may exist nowhere else: the next opening adopts it."""
+    with open_again(shutil.copytree(spool.root, tmp_path / "elsewhere")) as dead:
+        dead.push(stream.stream_id, 0, some_frames(seed=1))
+        shutil.copy(array(dead, stream) / "c.0.0.0", array(spool, stream) / "c.0.0.0")
+    disk.fail("shard.rename")
+    with pytest.raises(DiskFailed):
+        spool.push(stream.stream_id, 0, some_frames(seed=2))
+    spool.close()
+    with open_again(spool.root) as again:
+        (chunk,) = again.chunks(stream.stream_id)
+        assert chunk.state is ChunkState.SPOOLED
+        check_invariants(again)
