@@ -5,11 +5,16 @@ nothing is written; the exit code is 1 when a document is not what the code says
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from spool.states import CHUNK_MOVES, STREAM_MOVES, ChunkState, Move, StreamState
-from uploader.answers import RETRY_AFTER_MAX_S, TABLE, Row
+from uploader.answers import RETRY_AFTER_MAX_S, retry_after_s
+from uploader.exchange import Answer
+from uploader.meanings import Row
+from uploader.server_states import SERVER_STATES, ServerState
+from uploader.signals import BROKEN, READ, STATUSES
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 _MADE = "<!-- Made by tools/generate_docs.py from the code: edit the code, then run it again. -->\n"
@@ -47,32 +52,90 @@ def states() -> str:
 
 
 def answers() -> str:
-    """The table of answers."""
+    """The tables of signals."""
     lines = [
         "# What each answer of the server means",
         _MADE,
-        "The first row that fits counts. *outage*: every stream of the destination waits, one probe at a time,",
-        "full speed on the first success. *later*: only this stream tries again. *paused*: a person has to see",
-        "to the key. *ask*: the catalogue says whether the stream or the chunk is meant. *refused*: this one",
-        "chunk is parked, once the refusal was repeated. `Retry-After` is honoured as a minimum, up to",
-        f"{RETRY_AFTER_MAX_S:.0f} s. Waits grow from 0.5 s to 60 s with full jitter and never end.",
+        "*outage*: every stream of the destination waits, one probe at a time, full speed on the first success.",
+        "*later*: only this stream tries again. *paused*: a person has to see to the key. *ask*: the catalogue",
+        "says whether the stream or the chunk is meant. *refused*: this one chunk is parked, once the refusal was",
+        "repeated. Waits grow from 0.5 s to 60 s with full jitter and never end.",
         "",
-        "| step | signal | it means | class | what we do |",
-        "|---|---|---|---|---|",
+        "## Nothing, or nothing whole, came back",
+        "",
+        *_table("step", "signal", "it means", "class", "what we do", rows=map(_cells, BROKEN)),
+        "",
+        "## An answer came",
+        "",
+        "The first row that fits counts.",
+        "",
+        *_table("step", "signal", "it means", "class", "what we do", rows=map(_cells, STATUSES)),
+        "",
+        "## What a success still has to show",
+        "",
+        *_table(
+            "step", "signal", "class", "what we do", rows=([_steps(r), r.says, r.meaning, r.does] for r in READ)
+        ),
+        "",
+        "## What the catalogue says of a stream whose chunk or end was refused",
+        "",
+        *_table("`pipeline_status`", "class", "what we do", rows=_states()),
+        "",
+        "## What `Retry-After` asks for",
+        "",
+        f"A minimum for the next wait, from 0 up to {RETRY_AFTER_MAX_S:.0f} s; here at {_AT:%Y-%m-%d %H:%M}.",
+        "",
+        *_table("`Retry-After`", "form", "seconds", rows=_waits()),
     ]
-    for row in TABLE:
-        steps = ", ".join(step.value for step in row.steps)
-        lines.append(f"| {steps} | {_signal(row)} | {row.says} | {row.meaning.value} | {row.does} |")
     return "\n".join([*lines, ""])
 
 
+_AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+FORMS = {
+    "seconds": "7",
+    "no wait": "0",
+    "absurdly long": "31536000",
+    "negative": "-5",
+    "a fraction": "1.5",
+    "a date": "Sun, 01 Mar 2026 12:00:30 GMT",
+    "a date in the past": "Sat, 01 Mar 2025 12:00:00 GMT",
+    "a date far away": "Mon, 01 Mar 2027 12:00:00 GMT",
+    "an impossible date": "Fri, 99 Foo 2026 99:99:99 GMT",
+    "garbage": "soon",
+    "empty": "",
+}
+
+
+def _waits() -> Iterator[Sequence[str]]:
+    for form, text in FORMS.items():
+        seconds = retry_after_s(Answer(status=503, headers={"retry-after": text}), now=_AT)
+        yield f"`{text}`" if text else "", form, f"{seconds:.0f}"
+
+
+def _states() -> Iterator[Sequence[str]]:
+    for status, state in (*SERVER_STATES.items(), ("anything else", ServerState.UNKNOWN)):
+        yield status, state.value, state.does
+
+
+def _cells(row: Row) -> Sequence[str]:
+    return _steps(row), _signal(row), row.says, row.meaning.value, row.does
+
+
+def _steps(row: Row) -> str:
+    return ", ".join(row.steps)
+
+
 def _signal(row: Row) -> str:
-    if row.fault is not None:
-        return f"fault: {row.fault}"
+    if row.faults:
+        return f"fault: {', '.join(row.faults)}"
     spans = ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in row.statuses)
     page = " with an HTML page" if row.html else ""
-    text = f" with `{row.text}` in the body" if row.text else ""
+    text = f" with {' or '.join(f'`{one}`' for one in row.texts)} in the body" if row.texts else ""
     return f"{spans}{page}{text}"
+
+
+def _table(*head: str, rows: Iterable[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
 
 
 def _diagram(moves: Mapping[str, Move], *, entry: str, entry_verb: str) -> list[str]:

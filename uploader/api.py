@@ -5,10 +5,9 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
-import httpx
-
 from uploader.config import ApiKey
 from uploader.exchange import Answer, exchange
+from uploader.lines import Lines, Patience
 
 CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 20.0
@@ -26,9 +25,9 @@ class AtomscaleApi:
     def __init__(self, endpoint: str, key: ApiKey, *, timeout_s: float = ANSWER_TIMEOUT_S) -> None:
         self.endpoint = endpoint
         self._key = key
-        self._client = httpx.Client(
-            timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S)),
-            headers={"User-Agent": "framespool"},
+        self._lines = Lines()
+        self._patience = Patience(
+            connect_s=min(timeout_s, CONNECT_TIMEOUT_S), stall_s=timeout_s, sending_s=timeout_s, answer_s=timeout_s
         )
 
     def __enter__(self) -> Self:
@@ -41,13 +40,11 @@ class AtomscaleApi:
 
     def close(self) -> None:
         """Close the connections."""
-        self._client.close()
+        self._lines.close()
 
     def server_time(self) -> Answer:
         """The reference clock; needs no key."""
-        return exchange(
-            self._client, "GET", f"{self.endpoint}/gateway/time", headers={"Cache-Control": "no-store"}
-        )
+        return self._ask("GET", "/gateway/time", headers={"Cache-Control": "no-store"})
 
     def samples(self) -> Answer:
         """Every physical sample: ``[{"id", "name"}, …]``."""
@@ -104,14 +101,26 @@ class AtomscaleApi:
         return self._get("/data_entries/", params={"data_ids": data_id})
 
     def _get(self, path: str, *, params: Mapping[str, str] | None = None) -> Answer:
-        return exchange(self._client, "GET", f"{self.endpoint}{path}", headers=self._headers(), params=params)
+        return self._ask("GET", path, headers=self._headers(), params=params)
 
     def _post(self, path: str, body: object, *, params: Mapping[str, str] | None = None) -> Answer:
+        return self._ask("POST", path, headers=self._headers(), params=params, body=body)
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str],
+        params: Mapping[str, str] | None = None,
+        body: object = None,
+    ) -> Answer:
         return exchange(
-            self._client,
-            "POST",
+            self._lines,
+            method,
             f"{self.endpoint}{path}",
-            headers=self._headers(),
+            patience=self._patience,
+            headers=headers,
             params=params,
             body_json=body,
         )

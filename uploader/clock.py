@@ -4,8 +4,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from uploader.answers import Meaning, Step, meaning_of
+from uploader.answers import meaning_of
 from uploader.api import AtomscaleApi
+from uploader.meanings import Meaning, Step
 
 SAMPLES = 5
 

@@ -7,13 +7,16 @@ carries a signature reaches a log.
 import json
 import logging
 import re
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+
+from uploader.lines import Lines, Patience
+from uploader.transport_faults import Fault, fault_of, words_of
+from uploader.watchdog import Watch
 
 ANSWER_BYTES_MAX = 8 << 20
 """No answer of the protocol comes near this; what is longer is not the server's."""
@@ -26,15 +29,14 @@ class Answer:
     """What came back.
 
     Attributes:
-        fault: what broke on the way (``connect``, ``timeout``, ``broken``, ``oversize``, ``unusable``);
-            ``None`` when a whole answer arrived.
+        fault: what broke on the way, ``None`` when a whole answer arrived.
         status: the HTTP status, 0 when there was none.
         headers: names in lower case.
         text: the body, as text.
         words: what happened, for people; carries no secret.
     """
 
-    fault: str | None = None
+    fault: Fault | None = None
     status: int = 0
     headers: Mapping[str, str] = field(default_factory=dict)
     text: str = ""
@@ -61,48 +63,49 @@ class Answer:
 
 
 def exchange(
-    client: httpx.Client,
+    lines: Lines,
     method: str,
     url: str,
     *,
+    patience: Patience,
     content: Iterable[bytes] | bytes | None = None,
     body_json: object = None,
     headers: Mapping[str, str] | None = None,
     params: Mapping[str, str] | None = None,
-    timeout: httpx.Timeout | None = None,
 ) -> Answer:
     """Send one request and read its answer, whatever happens."""
-    limits = timeout or client.timeout
+    watch: Watch | None = None
     try:
-        request = client.build_request(
-            method,
-            url,
-            content=content,
-            json=body_json,
-            headers=headers,
-            params=params,
-            timeout=limits,
-        )
-        response = client.send(request, stream=True, follow_redirects=False)
-        try:
-            # One that drips resets the timeout of each read: in all it gets the time of one read.
-            text = _read(response, time.monotonic() + (limits.read or 0.0))
-        finally:
-            response.close()
-    except httpx.TimeoutException as error:
-        return Answer(fault="timeout", words=f"no answer in time ({_name(error)}) from {place(url)}")
-    except httpx.ConnectError as error:
-        return Answer(fault="connect", words=f"no connection to {place(url)}: {_reason(error, url)}")
-    except httpx.TransportError as error:
-        return Answer(fault="broken", words=f"the connection to {place(url)} broke: {_reason(error, url)}")
-    except (httpx.InvalidURL, httpx.HTTPError, ValueError, UnicodeError) as error:
-        return Answer(fault="unusable", words=f"the exchange with {place(url)} failed: {_name(error)}")
-    lowered = {name.lower(): value for name, value in response.headers.items()}
+        _ = urlsplit(url).port  # httpx takes a port beyond all ports for another one
+        with lines.one(patience) as (line, watch):
+            request = line.client.build_request(
+                method,
+                url,
+                content=content,
+                json=body_json,
+                headers=headers,
+                params=params,
+                timeout=patience.timeout,
+                extensions={"trace": line.trace},
+            )
+            response = line.client.send(request, stream=True, follow_redirects=False)
+            try:
+                text = _read(response)
+            finally:
+                response.close()
+    except httpx.HTTPError as error:
+        # Cut in the middle, it may look like any other break.
+        return _broken(Fault.STALLED if watch is not None and watch.was_cut else fault_of(error), error, url)
+    except (httpx.InvalidURL, ValueError, UnicodeError) as error:
+        return _broken(Fault.UNUSABLE, error, url)
+    if watch.was_cut:
+        # An answer without a length ends where its connection ends: this one may have had more to say.
+        return _broken(Fault.STALLED, None, url)
     if text is None:
-        return Answer(fault="oversize", words=f"{place(url)} answered with more than {ANSWER_BYTES_MAX} bytes")
+        return _broken(Fault.OVERSIZE, None, url)
     return Answer(
         status=response.status_code,
-        headers=lowered,
+        headers={name.lower(): value for name, value in response.headers.items()},
         text=text,
         words=f"{place(url)} answered {response.status_code} {printable(response.reason_phrase)}".rstrip(),
     )
@@ -123,11 +126,9 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else "?" for char in text)
 
 
-def _read(response: httpx.Response, deadline_s: float) -> str | None:
+def _read(response: httpx.Response) -> str | None:
     pieces, size = [], 0
     for piece in response.iter_bytes():
-        if time.monotonic() > deadline_s:
-            raise httpx.ReadTimeout("the answer does not end")
         size += len(piece)
         if size > ANSWER_BYTES_MAX:
             return None
@@ -135,13 +136,16 @@ def _read(response: httpx.Response, deadline_s: float) -> str | None:
     return b"".join(pieces).decode("utf-8", errors="replace")
 
 
-def _name(error: Exception) -> str:
-    return type(error).__name__
+def _broken(fault: Fault, error: Exception | None, url: str) -> Answer:
+    reason = "" if error is None else _reason(error, url)
+    return Answer(fault=fault, words=words_of(fault, place(url), reason))
 
 
 def _reason(error: Exception, url: str) -> str:
-    """The error's own words, unless they repeat the URL."""
-    words = str(error) or _name(error)
+    """The error's own words, or its kind where those could repeat the URL."""
+    if not isinstance(error, httpx.TransportError) or isinstance(error, httpx.TimeoutException):
+        return type(error).__name__
+    words = str(error) or type(error).__name__
     query = url.partition("?")[2]
     return printable(words.replace(f"?{query}", "") if query else words)
 

@@ -11,10 +11,11 @@ from typing import Any
 from uuid import UUID
 
 from spool import StreamSettings
-from uploader.answers import Meaning, Step, meaning_of
+from uploader.answers import meaning_of
 from uploader.api import AtomscaleApi
 from uploader.errors import KeyRefused, RequestRefused, ServerUnreachable
 from uploader.exchange import Answer
+from uploader.meanings import Meaning, Step
 
 _DATA_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,127}")
 _TAKEN_SAMPLE = 409

@@ -299,6 +299,7 @@ def test_uploads_lead_through_the_proxy_as_the_urls_carry_the_clients_host(bench
         (Fault.STALL, {"where": "head", "after_bytes": 30}),
         (Fault.STALL, {"where": "body", "after_bytes": 200}),
         (Fault.DRIP, {"where": "head", "pause_s": 0.002}),
+        (Fault.DRIP, {"where": "head", "pause_s": 0.2}),
         (Fault.DRIP, {"where": "body", "pause_s": 0.2}),
         (Fault.BANDWIDTH, {"bytes_per_s": 2000}),
         (Fault.LATENCY, {"pause_s": 0.3}),

@@ -108,7 +108,7 @@ def test_streams_has_one_line_a_stream_and_their_trouble_below(reader: Shell, sp
     first = record(spool, 0, 1, name="GaAs \x9b31m growth of a very long night")
     second = record(spool, 0, data_id="data-2")
     acknowledge(spool, first, 0)
-    trouble(spool, second, "no connection to h: refused (no connection (refused, DNS, TLS, route))")
+    trouble(spool, second, "no connection to h: [Errno 111] (nobody listens at the address)")
     said = reader.run("streams")
     assert (said.code, fits(said)) == (0, True)
     head, one, two, why = said.out.splitlines()
@@ -218,7 +218,7 @@ def test_what_needs_a_person_exits_with_1_and_says_what_to_do(reader: Shell, spo
 
 
 def test_an_outage_is_told_but_needs_nobody(reader: Shell, spool: Spool) -> None:
-    trouble(spool, record(spool, 0), "no connection to h: refused (no connection (refused, DNS, TLS, route))")
+    trouble(spool, record(spool, 0), "no connection to h: [Errno 111] (nobody listens at the address)")
     said = reader.run("status")
     assert said.code == 0
     assert "no connection to h" in said.out

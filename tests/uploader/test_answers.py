@@ -5,129 +5,149 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from uploader.answers import (
-    RETRY_AFTER_MAX_S,
-    TABLE,
-    Meaning,
-    Row,
-    ServerState,
-    Step,
-    meaning_of,
-    retry_after_s,
-    server_state,
-)
+from tools.generate_docs import FORMS
+from uploader.answers import RETRY_AFTER_MAX_S, meaning_of, retry_after_s
 from uploader.exchange import Answer
+from uploader.meanings import Meaning, Row, Step
+from uploader.server_states import SERVER_STATES, ServerState, server_state
+from uploader.signals import BROKEN, READ, STATUSES, TABLE
+from uploader.transport_faults import Fault
 
-FAULTS = ("connect", "timeout", "broken", "oversize", "unusable")
 STEPS = tuple(Step)
 API_STEPS = (Step.API, Step.PRESIGN, Step.END)
 HTML = {"content-type": "text/html; charset=utf-8"}
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+XML = "<?xml version='1.0'?><Error><Code>{}</Code></Error>"
 
 
 def answer(status: int, text: str = "", **headers: str) -> Answer:
     return Answer(status=status, text=text, headers={k.replace("_", "-"): v for k, v in headers.items()})
 
 
-def _examples() -> list[tuple[str, Step, Answer, Meaning]]:
-    """``(the row's signal, what was asked, what came back, what it means)``."""
-    faults = {
-        "connect": ("no connection (refused, DNS, TLS, route)", Meaning.OUTAGE),
-        "timeout": ("no answer in time", Meaning.OUTAGE),
-        "broken": ("the connection broke", Meaning.OUTAGE),
-        "oversize": ("an answer far too long to be the server's", Meaning.OUTAGE),
-        "unusable": ("an answer or URL that cannot be used", Meaning.LATER),
-    }
-    found = [(says, step, Answer(fault=f), meaning) for f, (says, meaning) in faults.items() for step in STEPS]
-    portal = "success, but with a page for people (captive portal)"
-    for step in STEPS:
-        found += [
-            (portal, step, Answer(status=200, headers=HTML, text="Welcome"), Meaning.OUTAGE),
-            (portal, step, answer(200, "\n  <!DOCTYPE html><html>"), Meaning.OUTAGE),
-            (portal, step, answer(201, "<html>", content_type="application/json"), Meaning.OUTAGE),
-            ("redirected (portal, proxy)", step, answer(302, location="http://portal.invalid/"), Meaning.OUTAGE),
-            ("redirected (portal, proxy)", step, answer(307, "<html>"), Meaning.OUTAGE),
-            ("redirected (portal, proxy)", step, answer(101), Meaning.OUTAGE),
-            ("a proxy or network wants a login", step, answer(407, "<html>"), Meaning.OUTAGE),
-            ("a proxy or network wants a login", step, answer(511), Meaning.OUTAGE),
-            ("success", step, answer(200, '"a data_id"'), Meaning.DONE),
-            ("success", step, answer(204), Meaning.DONE),
-            ("too many requests", step, answer(429), Meaning.OUTAGE),
-            ("overloaded or down", step, answer(502, "<html>Bad Gateway</html>"), Meaning.OUTAGE),
-            ("overloaded or down", step, answer(504), Meaning.OUTAGE),
-            ("an error inside the server", step, answer(500), Meaning.LATER),
-            ("an error inside the server", step, answer(599), Meaning.LATER),
-            ("too slow or too early", step, answer(408), Meaning.LATER),
-            ("too slow or too early", step, answer(425), Meaning.LATER),
-            ("anything else", step, answer(600), Meaning.LATER),
-            ("anything else", step, answer(0), Meaning.LATER),
-        ]
-    for step in (Step.API, Step.PRESIGN, Step.PUT):
-        found.append(("overloaded or down", step, answer(503, "<Error><Code>SlowDown"), Meaning.OUTAGE))
-    found.append(("the first analysis still runs", Step.END, answer(503), Meaning.LATER))
-    for step in API_STEPS:
-        found += [
-            ("the API key is not accepted", step, answer(401), Meaning.PAUSED),
-            ("the API key is not accepted", step, answer(403, "<html>"), Meaning.PAUSED),
-            *(
-                ("refused with a page for people (proxy, portal)", step, answer(s, "<html>"), Meaning.OUTAGE)
-                for s in (400, 404, 413, 422)
-            ),
-        ]
-    stalled = "<Error><Code>RequestTimeout</Code></Error>"
-    found += [
-        ("the body stalled for about 20 s", Step.PUT, answer(400, stalled), Meaning.LATER),
-        ("the URL has expired or does not fit", Step.PUT, answer(403, "<Error>"), Meaning.LATER),
-        ("the shard is too large", Step.PUT, answer(413), Meaning.REFUSED),
-        *(
-            ("the URL was not accepted", Step.PUT, answer(s), Meaning.LATER)
-            for s in (400, 401, 404, 405, 411, 412, 422)
-        ),
-        *(
-            ("the stream or the chunk is refused", Step.PRESIGN, answer(s, "{}"), Meaning.ASK)
-            for s in (400, 404, 409, 410, 413, 422)
-        ),
-        *(("the end is refused", Step.END, answer(s, "{}"), Meaning.ASK) for s in (400, 404, 409, 410, 422)),
-        *(("the request is refused", Step.API, answer(s), Meaning.REFUSED) for s in (400, 404, 409, 418, 422)),
-        ("anything else", Step.PRESIGN, answer(418), Meaning.LATER),
-        ("anything else", Step.END, answer(413), Meaning.LATER),
-    ]
-    return found
+def page(status: int) -> Answer:
+    return Answer(status=status, headers=HTML, text="<html>Welcome")
 
 
-EXAMPLES = _examples()
+# For each row its class, and answers that must reach it from every step it names.
+EXAMPLES: dict[str, tuple[Meaning, list[Answer]]] = {
+    "success, but with a page for people (captive portal)": (
+        Meaning.OUTAGE,
+        [
+            Answer(status=200, headers=HTML, text="Welcome"),
+            answer(200, "\n  <!DOCTYPE html><html>"),
+            answer(201, "<html>", content_type="application/json"),
+        ],
+    ),
+    "an answer that only announces another": (Meaning.OUTAGE, [answer(101), answer(199)]),
+    "redirected (portal, proxy)": (
+        Meaning.OUTAGE,
+        [answer(302, location="http://portal.invalid/"), answer(307, "<html>"), answer(304)],
+    ),
+    "the proxy wants a login": (Meaning.OUTAGE, [page(407), answer(407)]),
+    "the network wants a login": (Meaning.OUTAGE, [page(511), answer(511)]),
+    "refused with a page for people (proxy, portal)": (
+        Meaning.OUTAGE,
+        [page(s) for s in (400, 403, 404, 413, 422)],
+    ),
+    "success": (Meaning.DONE, [answer(200, '"a data_id"'), answer(204), answer(200, XML)]),
+    "too many requests": (Meaning.OUTAGE, [answer(429), answer(429, retry_after="7")]),
+    "the first analysis still runs": (Meaning.LATER, [answer(503, '{"detail": "still running"}')]),
+    "the store asks to slow down": (Meaning.OUTAGE, [answer(503, XML.format("SlowDown"))]),
+    "the server behind the gateway is down": (Meaning.OUTAGE, [page(502)]),
+    "overloaded or down for maintenance": (Meaning.OUTAGE, [answer(503), page(503)]),
+    "the gateway got no answer in time": (Meaning.OUTAGE, [page(504)]),
+    "the store is full": (Meaning.LATER, [answer(507)]),
+    "an error inside the server": (Meaning.LATER, [answer(500), answer(500, XML.format("InternalError"))]),
+    "the server does not know the request": (Meaning.LATER, [answer(501, XML.format("NotImplemented"))]),
+    "some other error inside the server": (Meaning.LATER, [answer(505), answer(520), answer(599)]),
+    "the request took too long": (Meaning.LATER, [answer(408)]),
+    "too early for the server": (Meaning.LATER, [answer(425)]),
+    "the API key is not accepted": (Meaning.PAUSED, [answer(401, '{"detail": "no"}')]),
+    "the API key may not do this": (Meaning.PAUSED, [answer(403, '{"detail": "no"}')]),
+    "the body stalled for about 20 s": (Meaning.LATER, [answer(400, XML.format("RequestTimeout"))]),
+    "the URL's token has expired": (
+        Meaning.LATER,
+        [answer(400, XML.format(c)) for c in ("ExpiredToken", "InvalidToken")],
+    ),
+    "the bytes were damaged on their way": (
+        Meaning.LATER,
+        [answer(400, XML.format(c)) for c in ("BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch")],
+    ),
+    "the store got too few bytes": (Meaning.LATER, [answer(400, XML.format("IncompleteBody"))]),
+    "the shard is too large for the store": (Meaning.REFUSED, [answer(400, XML.format("EntityTooLarge"))]),
+    "the store does not understand the upload": (
+        Meaning.LATER,
+        [answer(400), answer(400, XML.format("MalformedXML"))],
+    ),
+    "the store wants a login": (Meaning.LATER, [answer(401)]),
+    "the URL has expired": (Meaning.LATER, [answer(403, XML.format("AccessDenied") + "Request has expired")]),
+    "the clocks of signer and store differ": (Meaning.LATER, [answer(403, XML.format("RequestTimeTooSkewed"))]),
+    "the URL's signature does not fit": (Meaning.LATER, [answer(403, XML.format("SignatureDoesNotMatch"))]),
+    "the store does not let us in": (Meaning.LATER, [answer(403, XML.format("AccessDenied")), page(403)]),
+    "the upload's place does not exist": (Meaning.LATER, [answer(404, XML.format("NoSuchBucket"))]),
+    "the store does not take uploads here": (Meaning.LATER, [answer(405)]),
+    "another upload to the same place is under way": (Meaning.LATER, [answer(409)]),
+    "the length was lost on its way": (Meaning.LATER, [answer(411, XML.format("MissingContentLength"))]),
+    "a condition was not met": (Meaning.LATER, [answer(412, XML.format("PreconditionFailed"))]),
+    "the shard is too large": (Meaning.REFUSED, [answer(413), page(413)]),
+    "the upload could not be processed": (Meaning.LATER, [answer(422)]),
+    "the upload was not accepted": (Meaning.LATER, [answer(402), answer(416), answer(431), answer(499)]),
+    "the stream is not known": (Meaning.ASK, [answer(404, "{}"), answer(410, "{}")]),
+    "the stream takes no chunk now": (Meaning.ASK, [answer(409, "{}")]),
+    "the chunk is refused": (Meaning.ASK, [answer(s, "{}") for s in (400, 413, 422)]),
+    "the end is refused": (Meaning.ASK, [answer(s, "{}") for s in (400, 404, 409, 410, 422)]),
+    "the request is refused": (Meaning.REFUSED, [answer(s, "{}") for s in (400, 404, 409, 418, 422)]),
+    "anything else": (Meaning.LATER, [answer(600), answer(0), answer(999)]),
+}
+# Their steps are those of the row, except where a row above takes a part of them away.
+ONLY_FOR = {"overloaded or down for maintenance": (Step.API, Step.PRESIGN, Step.PUT)}
+FAULT_CLASSES = {fault: Meaning.LATER if fault is Fault.UNUSABLE else Meaning.OUTAGE for fault in Fault}
 
 
-@pytest.mark.parametrize(
-    ("says", "step", "came", "means"),
-    EXAMPLES,
-    ids=[
-        f"{step}-{came.fault or came.status}-{says[:24]}-{n}" for n, (says, step, came, _) in enumerate(EXAMPLES)
-    ],
-)
-def test_an_answer_means_what_its_row_says(says: str, step: Step, came: Answer, means: Meaning) -> None:
-    row = meaning_of(step, came)
-    assert (row.says, row.meaning) == (says, means)
+@pytest.mark.parametrize("row", STATUSES, ids=lambda row: row.says)
+def test_an_answer_means_what_its_row_says(row: Row) -> None:
+    meaning, answers = EXAMPLES[row.says]
+    assert row.meaning is meaning
+    for step in ONLY_FOR.get(row.says, row.steps):
+        for came in answers:
+            assert meaning_of(step, came) is row
 
 
-@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.says)
-def test_every_row_of_the_table_has_an_example(row: Row) -> None:
-    hit = {step for _, step, came, _ in EXAMPLES if meaning_of(step, came) is row}
-    assert hit, "no example reaches this row"
-    assert hit <= set(row.steps)
+@pytest.mark.parametrize("row", BROKEN, ids=lambda row: row.says)
+def test_a_break_means_what_its_row_says(row: Row) -> None:
+    """How each of them comes about is tried over real sockets in ``test_exchange.py``."""
+    assert row.faults
+    for fault in row.faults:
+        assert row.meaning is FAULT_CLASSES[fault]
+        for step in STEPS:
+            assert meaning_of(step, Answer(fault=fault)) is row
+
+
+def test_no_example_is_left_of_a_row_that_is_gone() -> None:
+    assert set(EXAMPLES) == {row.says for row in STATUSES}
+
+
+def test_no_two_rows_say_the_same() -> None:
+    """`framespool status` finds the row again by what it says."""
+    every = [row.says for row in (*TABLE, *READ)]
+    assert len(every) == len(set(every))
+
+
+def test_the_table_has_grown_to_what_it_should_cover() -> None:
+    assert len(TABLE) + len(READ) >= 60
 
 
 @pytest.mark.parametrize("step", STEPS)
 def test_every_status_and_every_fault_has_a_meaning(step: Step) -> None:
     for status in range(1000):
-        for page in ({}, HTML):
-            assert meaning_of(step, Answer(status=status, headers=page)) in TABLE
-    for fault in FAULTS:
+        for headers in ({}, HTML):
+            assert meaning_of(step, Answer(status=status, headers=headers)) in TABLE
+    for fault in Fault:
         assert meaning_of(step, Answer(fault=fault)) in TABLE
 
 
 @pytest.mark.parametrize("text", ["", "RequestTimeout", "<html>", '{"detail": "no"}'])
-def test_only_413_on_a_put_and_a_refused_presign_can_lead_to_parking(text: str) -> None:
+def test_only_a_shard_too_large_and_a_refused_presign_can_lead_to_parking(text: str) -> None:
     """`REFUSED` and `ASK` are the only meanings from which a chunk is ever parked."""
     asks = {400, 404, 409, 410, 413, 422}
     for status in range(1000):
@@ -138,7 +158,7 @@ def test_only_413_on_a_put_and_a_refused_presign_can_lead_to_parking(text: str) 
         if meaning_of(Step.PRESIGN, came).meaning is Meaning.ASK:
             assert status in asks
     for step in (Step.PUT, Step.PRESIGN):
-        assert all(meaning_of(step, Answer(fault=f)).meaning in (Meaning.OUTAGE, Meaning.LATER) for f in FAULTS)
+        assert all(meaning_of(step, Answer(fault=f)).meaning in (Meaning.OUTAGE, Meaning.LATER) for f in Fault)
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])
@@ -212,3 +232,14 @@ def test_no_retry_after_whatever_breaks_anything(text: str) -> None:
 )
 def test_a_catalogue_status_is_understood_or_it_means_wait(status: object, state: ServerState) -> None:
     assert server_state(status) is state
+
+
+def test_every_state_of_the_protocol_is_known() -> None:
+    for status, state in SERVER_STATES.items():
+        assert server_state(status) is state
+        assert state is not ServerState.UNKNOWN
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_each_documented_form_of_retry_after_is_one_of_those_tried_above(form: str) -> None:
+    assert 0.0 <= retry_after_s(answer(503, retry_after=FORMS[form]), now=NOW) <= RETRY_AFTER_MAX_S

@@ -3,10 +3,8 @@
 import hashlib
 import json
 import logging
-import socket
-import threading
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import closing
 from typing import Any
 from urllib.parse import unquote
 
@@ -25,11 +23,12 @@ from tests.uploader.rig import (
     status_rule,
     wait_until,
 )
-from uploader.api import AtomscaleApi
+from uploader import signals
 from uploader.config import ApiKey
 from uploader.destinations.atomscale import AtomscaleDestination
-from uploader.destinations.base import Ticket, TryLater
+from uploader.destinations.base import Delivered, Ticket, TryLater
 from uploader.loopback.process import LoopbackServer
+from uploader.meanings import Meaning, Row, Step
 
 
 class Relay:
@@ -235,32 +234,49 @@ def test_neither_the_key_nor_a_signature_is_ever_written_anywhere(
                 assert secret.encode() not in path.read_bytes(), path
 
 
-def test_an_answer_that_never_ends_is_not_waited_for() -> None:
-    """Each byte comes in time, the whole never does: a proxy that keeps the connection warm."""
-    over = threading.Event()
+SUCCESSES: dict[str, tuple[Row, Reply]] = {
+    "no URL": (signals.NO_URL, json_reply([{"upload_id": "u"}])),
+    "the place of another": (
+        signals.OTHER_PLACE,
+        json_reply([{"url": "http://127.0.0.1:1/frames.zarr/frames/c/7/0/0"}]),
+    ),
+    "no ETag": (signals.NO_ETAG, Reply()),
+    "an ETag of a web server": (signals.NOT_A_STORE, Reply(headers={"ETag": '"5f3e-61a"'})),
+    "other bytes": (signals.OTHER_BYTES, Reply(headers={"ETag": f'"{"0" * 32}"'})),
+    "the same bytes": (signals.CONFIRMED, Reply(headers={"ETag": f'"{hashlib.md5(b"body").hexdigest()}"'})),
+    "encrypted": (
+        signals.UNCONFIRMED,
+        Reply(headers={"ETag": '"opaque"', "x-amz-server-side-encryption": "aws:kms"}),
+    ),
+    "an end in other words": (signals.NOT_AN_END, Reply(body=b"Please log in.")),
+}
 
-    def drip(listening: socket.socket) -> None:
-        with listening.accept()[0] as connection, suppress(OSError):
-            connection.recv(65536)
-            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
-            while not over.wait(0.05):
-                connection.sendall(b" ")
 
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        dripping = threading.Thread(target=drip, args=(listening,), daemon=True)
-        dripping.start()
-        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        with AtomscaleApi(url, ApiKey("k"), timeout_s=0.3) as api:
-            faults: list[str | None] = []
-            asking = threading.Thread(target=lambda: faults.append(api.samples().fault), daemon=True)
-            asking.start()
-            try:
-                wait_until(lambda: faults, within_s=3)
-            finally:
-                over.set()
-                asking.join(10)
-                dripping.join(10)
-    assert faults == ["timeout"]
+@pytest.mark.parametrize(("row", "reply"), SUCCESSES.values(), ids=SUCCESSES)
+def test_a_success_is_read_before_it_counts(bench: Bench, row: Row, reply: Reply) -> None:
+    stream, chunk = bench.stream(data_id := bench.open_stream(1)), bench.chunk(data_id, 0)
+    with (
+        ScriptedServer(lambda _asked: reply) as server,
+        closing(AtomscaleDestination(server.url, ApiKey("k"))) as destination,
+    ):
+        outcomes: dict[Step, Callable[[], object]] = {
+            Step.PRESIGN: lambda: destination.prepare(stream, chunk),
+            Step.PUT: lambda: destination.deliver(chunk, Ticket(url=f"{server.url}/b", got_at_s=0.0), b"body"),
+            Step.END: lambda: destination.finish(stream),
+        }
+        (step,) = row.steps
+        outcome = outcomes[step]()
+    if row.meaning is Meaning.DONE:
+        assert isinstance(outcome, Delivered)
+        assert outcome.receipt.confirmed == (row is signals.CONFIRMED)
+    else:
+        assert isinstance(outcome, TryLater)
+        assert outcome.words.endswith(f"({row.says})")
+        assert outcome.outage == (row.meaning is Meaning.OUTAGE)
+
+
+def test_every_way_to_read_a_success_is_tried() -> None:
+    assert [row for row, _ in SUCCESSES.values()] == list(signals.READ)
 
 
 def test_the_ledger_and_the_receipts_are_plain_json(bench: Bench) -> None:

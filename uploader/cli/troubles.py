@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spool import Stream, StreamState
-from uploader.answers import TABLE, Meaning, Row
 from uploader.cli.common import command_line
 from uploader.cli.words import count, printable
+from uploader.meanings import Meaning, Row
+from uploader.signals import READ, TABLE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,4 +74,4 @@ def _trouble(trouble: str) -> Concern:
 
 def _row_of(trouble: str) -> Row | None:
     # The worker ends its words with those of the row in the table of answers.
-    return next((row for row in TABLE if trouble.endswith(f"({row.says})")), None)
+    return next((row for row in (*TABLE, *READ) if trouble.endswith(f"({row.says})")), None)

@@ -6,21 +6,25 @@ import time
 from collections.abc import Iterator
 from urllib.parse import unquote, urlsplit
 
-import httpx
-
 from spool import Chunk, Receipt, Stream
-from uploader.answers import Meaning, Row, ServerState, Step, meaning_of, retry_after_s, server_state
+from uploader import signals
+from uploader.answers import meaning_of, retry_after_s
 from uploader.api import CONNECT_TIMEOUT_S, AtomscaleApi
 from uploader.config import ApiKey
 from uploader.destinations.base import Closed, Delivered, Ended, Refused, Ticket, TryLater
 from uploader.exchange import Answer, exchange, printable
+from uploader.lines import Lines, Patience
+from uploader.meanings import Meaning, Row, Step
+from uploader.server_states import ServerState, server_state
 
 PIECE_BYTES = 1 << 20
 """Between 0.25 and 4 MB a piece, httpx keeps up with curl (measured, docs/adr/0006)."""
 STALL_S = 60.0
 """No progress for so long, on a connection that stands, ends the try."""
-SLOWEST_BYTES_PER_S = 50_000
+RELAY_BYTES_PER_S = 50_000
 """The answer to a PUT may take as long as the body would at this rate: a relay may still be passing it on."""
+SLOWEST_BYTES_PER_S = 1000
+"""A body that is taken more slowly than this is not going to arrive; the try is ended."""
 KEY_PROBE_S = 5.0
 """The least time between two tries with a key that was refused."""
 
@@ -40,7 +44,7 @@ class AtomscaleDestination:
     def __init__(self, endpoint: str, key: ApiKey) -> None:
         self.url = endpoint
         self._api = AtomscaleApi(endpoint, key)
-        self._storage = httpx.Client(headers={"User-Agent": "framespool"})
+        self._storage = Lines()
 
     def close(self) -> None:
         """See `Destination.close`."""
@@ -57,10 +61,9 @@ class AtomscaleDestination:
             return _try_later(row, answer)
         url = _upload_url(answer.json())
         if url is None or not self._is_safe(url):
-            return TryLater(words=f"{answer.words}, but without an upload URL that can be used")
+            return _try_later(signals.NO_URL, answer)
         if (named := _chunk_named_in(url)) not in (None, chunk.chunk_idx):
-            # A cached or garbled answer: the bytes would land where another chunk's belong.
-            return TryLater(words=f"{answer.words}, but with the place of chunk {named}")
+            return _try_later(signals.OTHER_PLACE, answer, f"the place of chunk {named}")
         return Ticket(url=url, got_at_s=time.monotonic())
 
     def deliver(self, chunk: Chunk, ticket: Ticket, body: bytes) -> Delivered | TryLater | Refused:
@@ -71,8 +74,11 @@ class AtomscaleDestination:
             ticket.url,
             content=_pieces(body),
             headers={"Content-Type": "", "Content-Length": str(len(body))},
-            timeout=httpx.Timeout(
-                STALL_S, connect=CONNECT_TIMEOUT_S, read=STALL_S + len(body) / SLOWEST_BYTES_PER_S
+            patience=Patience(
+                connect_s=CONNECT_TIMEOUT_S,
+                stall_s=STALL_S,
+                sending_s=STALL_S + len(body) / SLOWEST_BYTES_PER_S,
+                answer_s=STALL_S + len(body) / RELAY_BYTES_PER_S,
             ),
         )
         row = meaning_of(Step.PUT, answer)
@@ -89,7 +95,7 @@ class AtomscaleDestination:
         row = meaning_of(Step.END, answer)
         if row.meaning is Meaning.DONE:
             if answer.json() is None and answer.text.strip():
-                return TryLater(words=f"{answer.words}, but not in the server's own words", outage=True)
+                return _try_later(signals.NOT_AN_END, answer)
             return Ended(words=answer.words)
         if row.meaning is not Meaning.ASK:
             return _try_later(row, answer)
@@ -176,7 +182,7 @@ def _judged(chunk: Chunk, ticket: Ticket, answer: Answer, *, md5: str) -> Delive
     """Whether a 2xx is an acknowledgement of these bytes."""
     etag = answer.headers.get("etag", "").removeprefix("W/").strip('"')
     if not etag:
-        return TryLater(words=f"{answer.words}, but without an ETag: not a store's acknowledgement", outage=True)
+        return _try_later(signals.NO_ETAG, answer)
     encryption = {
         name: value for name, value in answer.headers.items() if name.startswith("x-amz-server-side-encryption")
     }
@@ -184,10 +190,10 @@ def _judged(chunk: Chunk, ticket: Ticket, answer: Answer, *, md5: str) -> Delive
     comparable = _MD5.fullmatch(etag.lower()) is not None and not is_opaque
     if not comparable and (answer.text.strip() or not (encryption or "x-amz-request-id" in answer.headers)):
         # A web server in between may send an ETag of its own; without a checksum only a store's word counts.
-        return TryLater(words=f"{answer.words}, but not as a store answers", outage=True)
+        return _try_later(signals.NOT_A_STORE, answer)
     if comparable and etag.lower() != md5:
-        return TryLater(
-            words=f"{answer.words}, but its ETag {etag} is not the MD5 {md5} of chunk {chunk.chunk_idx}"
+        return _try_later(
+            signals.OTHER_BYTES, answer, f"ETag {etag}, but the MD5 of chunk {chunk.chunk_idx} is {md5}"
         )
     return Delivered(
         receipt=Receipt(
@@ -202,8 +208,8 @@ def _judged(chunk: Chunk, ticket: Ticket, answer: Answer, *, md5: str) -> Delive
     )
 
 
-def _try_later(row: Row, answer: Answer) -> TryLater:
-    words = f"{answer.words} ({row.says})"
+def _try_later(row: Row, answer: Answer, detail: str = "") -> TryLater:
+    words = f"{answer.words}{', ' if detail else ''}{detail} ({row.says})"
     return TryLater(
         words=words,
         outage=row.meaning in (Meaning.OUTAGE, Meaning.PAUSED),
