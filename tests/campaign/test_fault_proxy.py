@@ -350,14 +350,44 @@ def test_connections_that_stood_are_given_up_and_delivery_goes_on(
     _assert_arrived(bench, data_id, 4)
 
 
-def test_a_broken_tls_is_an_outage_and_parks_nothing(bench: Bench, way: FaultProxy) -> None:
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        (Fault.TLS_GARBAGE, "no encryption can be agreed on"),
+        (Fault.WRONG_CERTIFICATE, "certificate is not accepted"),
+    ],
+)
+def test_tls_that_cannot_be_trusted_is_an_outage_and_nothing_is_sent(
+    bench: Bench, way: FaultProxy, fault: Fault, says: str
+) -> None:
     url = way.url.replace("http:", "https:")
     data_id = bench.open_stream(2, destination=url)
-    way.set(Fault.TLS_GARBAGE)
+    way.set(fault)
     with bench.delivering(url=url):
-        wait_until(lambda: way.counters().get(Fault.TLS_GARBAGE, 0) >= 3)
+        wait_until(lambda: way.counters().get(fault, 0) >= 3)
+    _assert_all_waits(bench, data_id, says)
+    assert way.counters().get("requests", 0) == 0
+
+
+def test_a_name_that_is_not_known_is_an_outage(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = 0
+
+    def unknown(*_args: object, **_kwargs: object) -> list[object]:
+        nonlocal asked
+        asked += 1
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    url = "https://nowhere.invalid"
+    data_id = bench.open_stream(2, destination=url)
+    with monkeypatch.context() as patch, bench.delivering(url=url):
+        patch.setattr(socket, "getaddrinfo", unknown)
+        wait_until(lambda: asked >= 3)
+    _assert_all_waits(bench, data_id, "name is not known")
+
+
+def _assert_all_waits(bench: Bench, data_id: str, says: str) -> None:
     with suppress(FileNotFoundError):
         assert bench.server.objects(data_id) == {}
     assert bench.stream(data_id).tally.spooled == 2
-    assert "no connection" in (bench.stream(data_id).trouble or "")
+    assert says in (bench.stream(data_id).trouble or "")
     check_invariants(bench.spool)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 from tools.fault_proxy.faults import Fault, Setting
+from tools.fault_proxy.impostor import shake_hands
 from tools.fault_proxy.wire import Interrupted, Orders, Wire
 
 PORTAL = b"<!DOCTYPE html><html><head><title>Hello</title></head><body>Sign in to this network.</body></html>"
@@ -81,7 +82,12 @@ class Conversation:
             self._pass_on(client, head, body, setting)
 
     def _tls(self, client: Wire) -> None:
-        if self.fault_for("TLS ClientHello") is not None:
+        setting = self.fault_for("TLS ClientHello")
+        if setting is not None and setting.fault is Fault.WRONG_CERTIFICATE:
+            shake_hands(client)
+            client.close()
+            return
+        if setting is not None:
             client.send(b"SSH-2.0-this is no TLS\r\n" * 4)
             client.close()
             return

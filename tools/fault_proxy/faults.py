@@ -36,6 +36,8 @@ class Fault(StrEnum):
     """One bit of the answer is another one: of its head, or with ``where="body"`` of its body."""
     TLS_GARBAGE = "tls_garbage"
     """A TLS ClientHello is answered with bytes that are no TLS."""
+    WRONG_CERTIFICATE = "wrong_certificate"
+    """A TLS ClientHello is answered with the certificate of another name and an authority nobody trusts."""
     HTML = "html"
     """A captive portal: ``status`` (200) and a page for people; nothing is passed on."""
     REDIRECT = "redirect"
@@ -44,6 +46,9 @@ class Fault(StrEnum):
 
 STANDING = frozenset({Fault.REFUSE, Fault.RESET, Fault.HALF_OPEN})
 """These concern the connections that stand when they are set."""
+
+OF_TLS = frozenset({Fault.TLS_GARBAGE, Fault.WRONG_CERTIFICATE})
+"""These concern a TLS ClientHello, and nothing else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

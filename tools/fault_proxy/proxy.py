@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from tools.fault_proxy.conversation import Conversation
-from tools.fault_proxy.faults import STANDING, Fault, Setting
+from tools.fault_proxy.faults import OF_TLS, STANDING, Fault, Setting
 
 _RECEIVE_BUFFER_BYTES = 64 * 1024
 _BACKLOG = 64
@@ -150,7 +150,7 @@ class FaultProxy:
             is_tls = request.startswith("TLS")
             if setting is None or setting.fault in (Fault.REFUSE, Fault.HALF_OPEN):
                 return None
-            if is_tls != (setting.fault is Fault.TLS_GARBAGE) or not setting.concerns(request):
+            if is_tls != (setting.fault in OF_TLS) or not setting.concerns(request):
                 return None
             if self._fired == setting.times:
                 return None
