@@ -268,10 +268,11 @@ def _receipt(receipt: Receipt | None) -> dict[str, Any] | None:
     return {
         "status": known["status"],
         "etag": known["etag"],
+        "checksums": known["checksums"],
         "confirmed": known["confirmed"],
         "at": _iso(known["at_ms"]),
         "server_date": known["server_date"],
-        "request_id": known["request_id"],
+        "request_ids": known["request_ids"],
         "url_path": known["url_path"],
     }
 

@@ -4,6 +4,7 @@ Times are integers, milliseconds since the Unix epoch, UTC by the host clock, un
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -107,10 +108,11 @@ class Receipt:
     Attributes:
         status: the HTTP status of the answer.
         etag: as the destination gave it, without quotes.
+        checksums: as the destination gave them, by the name of their algorithm.
         confirmed: the destination's checksum equals ours; ``False`` means it gave nothing comparable.
         at_ms: when the answer arrived, by our clock.
         server_date: the answer's ``Date`` header.
-        request_id: the destination's own name for the request.
+        request_ids: the destination's own names for the request, by header.
         url_path: where the bytes went, without the query (which holds the signature).
     """
 
@@ -118,8 +120,9 @@ class Receipt:
     etag: str | None
     confirmed: bool
     at_ms: int
+    checksums: Mapping[str, str] = field(default_factory=dict)
     server_date: str | None = None
-    request_id: str | None = None
+    request_ids: Mapping[str, str] = field(default_factory=dict)
     url_path: str | None = None
 
 

@@ -180,7 +180,7 @@ class StreamDelivery:
             self._look_ahead(stream, chunk)
             outcome = self._destination.deliver(chunk, prepared.ticket, prepared.body)
             if isinstance(outcome, TryLater):
-                self._lease.attempt_failed(chunk, {"words": outcome.words, "outage": outcome.outage})
+                self._lease.attempt_failed(chunk, _failure(outcome))
             return self._weighed(self._seen(outcome))
 
     def _weighed(self, outcome: _Sent) -> _Sent:
@@ -324,3 +324,14 @@ class StreamDelivery:
             self._lease.stream_id,
             words,
         )
+
+
+def _failure(outcome: TryLater) -> dict[str, object]:
+    """What the ledger keeps of a failed attempt."""
+    return {
+        "words": outcome.words,
+        "outage": outcome.outage,
+        "signal": outcome.signal,
+        "status": outcome.status,
+        "excerpt": outcome.excerpt,
+    }

@@ -302,7 +302,7 @@ NOT_A_STORE = Row(
 OTHER_BYTES = Row(
     steps=_PUT,
     meaning=Meaning.LATER,
-    says="success, but the ETag is the MD5 of other bytes",
+    says="success, but its ETag or checksum is that of other bytes",
     does="not an acknowledgement: read the bytes again, try again with a fresh URL",
 )
 CONFIRMED = Row(

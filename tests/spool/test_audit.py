@@ -15,7 +15,7 @@ RECEIPT = Receipt(
     confirmed=True,
     at_ms=START_MS + 1,
     server_date="today",
-    request_id="r",
+    request_ids={"x-amz-request-id": "r"},
     url_path="/b/0",
 )
 
@@ -80,10 +80,11 @@ def test_the_json_is_exactly_the_documented_object(spool: Spool, stream: Stream,
                 "receipt": {
                     "status": 200,
                     "etag": "abc",
+                    "checksums": {},
                     "confirmed": True,
                     "at": "2023-11-14T22:13:20.001Z",
                     "server_date": "today",
-                    "request_id": "r",
+                    "request_ids": {"x-amz-request-id": "r"},
                     "url_path": "/b/0",
                 },
                 "parked_reason": None,

@@ -20,7 +20,13 @@ from spool import (
 from spool.testing import FakeClock, check_invariants, some_frames, some_settings
 
 RECEIPT = Receipt(
-    status=200, etag="abc", confirmed=True, at_ms=7, server_date="today", request_id="r-1", url_path="/bucket/0"
+    status=200,
+    etag="abc",
+    confirmed=True,
+    at_ms=7,
+    server_date="today",
+    request_ids={"x-amz-request-id": "r-1"},
+    url_path="/bucket/0",
 )
 
 

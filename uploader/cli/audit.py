@@ -11,7 +11,7 @@ from uploader.cli import screen
 from uploader.cli.audit_view import summary_lines, table_lines
 from uploader.cli.common import BAD_NEWS, json_option, open_spool, plain_errors, spool_option
 
-_RECEIPT = ("status", "etag", "confirmed", "at", "server_date", "request_id", "url_path")
+_RECEIPT = ("status", "etag", "checksums", "confirmed", "at", "server_date", "request_ids", "url_path")
 _CHUNK = (
     "chunk_idx", "state", "n", "height", "width", "bytes", "sha256", "capture_start_ms_utc", "spooled_at",
     "attempts", "acknowledged_at", "parked_reason", "pruned_at",
@@ -61,7 +61,13 @@ def _print_csv(found: StreamAudit) -> None:
             [
                 found.stream.stream_id,
                 *(chunk[name] for name in _CHUNK),
-                *(receipt.get(name) for name in _RECEIPT),
+                *(_cell(receipt.get(name)) for name in _RECEIPT),
             ]
         )
     screen.say(text.getvalue().removesuffix("\n"))
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, dict):
+        return " ".join(f"{name}={one}" for name, one in value.items())
+    return value

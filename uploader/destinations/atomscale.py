@@ -1,6 +1,5 @@
 """The vendor's server as a destination: presign, PUT, end."""
 
-import hashlib
 import re
 import time
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from uploader.answers import meaning_of, retry_after_s
 from uploader.api import CONNECT_TIMEOUT_S, AtomscaleApi
 from uploader.config import ApiKey
 from uploader.destinations.base import Closed, Delivered, Ended, Refused, Ticket, TryLater
+from uploader.destinations.evidence import Evidence, evidence
 from uploader.exchange import Answer, exchange, printable
 from uploader.lines import Lines, Patience
 from uploader.meanings import Meaning, Row, Step
@@ -30,7 +30,6 @@ KEY_PROBE_S = 5.0
 
 _CHUNK_REFUSALS = frozenset({400, 413, 422})
 _CHUNK_KEY = re.compile(r"/frames/c/([0-9]{1,10})/0/0$", re.ASCII)
-_MD5 = re.compile(r"[0-9a-f]{32}")
 
 
 class AtomscaleDestination:
@@ -86,7 +85,7 @@ class AtomscaleDestination:
             return Refused(words=f"{answer.words}: {answer.excerpt}")
         if row.meaning is not Meaning.DONE:
             return _try_later(row, answer)
-        return _judged(chunk, ticket, answer, md5=hashlib.md5(body, usedforsecurity=False).hexdigest())
+        return _judged(chunk, ticket, answer, evidence(answer.headers, body))
 
     def finish(self, stream: Stream) -> Ended | TryLater | Closed:
         """See `Destination.finish`."""
@@ -178,40 +177,35 @@ def _pieces(body: bytes) -> Iterator[bytes]:
         yield body[start : start + PIECE_BYTES]
 
 
-def _judged(chunk: Chunk, ticket: Ticket, answer: Answer, *, md5: str) -> Delivered | TryLater:
+def _judged(chunk: Chunk, ticket: Ticket, answer: Answer, found: Evidence) -> Delivered | TryLater:
     """Whether a 2xx is an acknowledgement of these bytes."""
-    etag = answer.headers.get("etag", "").removeprefix("W/").strip('"')
-    if not etag:
+    if found.etag is None:
         return _try_later(signals.NO_ETAG, answer)
-    encryption = {
-        name: value for name, value in answer.headers.items() if name.startswith("x-amz-server-side-encryption")
-    }
-    is_opaque = any(value != "AES256" for value in encryption.values())
-    comparable = _MD5.fullmatch(etag.lower()) is not None and not is_opaque
-    if not comparable and (answer.text.strip() or not (encryption or "x-amz-request-id" in answer.headers)):
-        # A web server in between may send an ETag of its own; without a checksum only a store's word counts.
+    if found.differs:
+        return _try_later(signals.OTHER_BYTES, answer, f"chunk {chunk.chunk_idx}: {'; '.join(found.differs)}")
+    if not found.agrees and (answer.text.strip() or not found.is_a_stores):
         return _try_later(signals.NOT_A_STORE, answer)
-    if comparable and etag.lower() != md5:
-        return _try_later(
-            signals.OTHER_BYTES, answer, f"ETag {etag}, but the MD5 of chunk {chunk.chunk_idx} is {md5}"
-        )
     return Delivered(
         receipt=Receipt(
             status=answer.status,
-            etag=etag,
-            confirmed=comparable,
+            etag=found.etag,
+            checksums=dict(found.checksums),
+            confirmed=found.confirmed,
             at_ms=time.time_ns() // 1_000_000,
             server_date=answer.headers.get("date"),
-            request_id=answer.headers.get("x-amz-request-id"),
+            request_ids=dict(found.request_ids),
             url_path=urlsplit(ticket.url).path,
         )
     )
 
 
 def _try_later(row: Row, answer: Answer, detail: str = "") -> TryLater:
-    words = f"{answer.words}{', ' if detail else ''}{detail} ({row.says})"
+    words = f"{answer.words}{', ' if detail else ''}{printable(detail)} ({row.says})"
     return TryLater(
         words=words,
+        signal=row.says,
+        status=answer.status or None,
+        excerpt=answer.excerpt or None,
         outage=row.meaning in (Meaning.OUTAGE, Meaning.PAUSED),
         key_refused=row.meaning is Meaning.PAUSED,
         min_wait_s=max(retry_after_s(answer), KEY_PROBE_S if row.meaning is Meaning.PAUSED else 0.0),

@@ -48,9 +48,15 @@ class TryLater:
         outage: the whole destination is concerned, not only this stream.
         key_refused: a person has to do something about the key; probes are slow.
         min_wait_s: the least time to wait.
+        signal: what came back, as the table of signals says it.
+        status: the HTTP status, if there was one.
+        excerpt: the beginning of what came back.
     """
 
     words: str
+    signal: str | None = None
+    status: int | None = None
+    excerpt: str | None = None
     outage: bool = False
     key_refused: bool = False
     min_wait_s: float = 0.0
