@@ -88,6 +88,26 @@ class Disk:
                 new.unlink(missing_ok=True)
             raise
 
+    def append(self, path: Path, content: bytes, *, at: int, label: str) -> None:
+        """Write after the first ``at`` bytes of a file and drop what stood there; not durable, and may be torn."""
+        self.before(f"{label}.append", path)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
+        try:
+            os.ftruncate(fd, at)
+            os.lseek(fd, at, os.SEEK_SET)
+            _write_all(fd, content)
+        finally:
+            os.close(fd)
+
+    def sync_file(self, path: Path, *, label: str) -> None:
+        """Make the bytes of a file durable that can be derived again; a failure is not repeated."""
+        self.before(f"{label}.fsync", path)
+        fd = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+        try:
+            _fsync(fd)
+        finally:
+            os.close(fd)
+
     def make_dir(self, path: Path, *, label: str) -> None:
         """Create a private directory, and its entry in the parent durably; parents must exist."""
         self.before(f"{label}.mkdir", path)

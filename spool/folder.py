@@ -4,6 +4,7 @@
 
     SPOOL/
       index.sqlite3                     what is here and what happened to it
+      ledger.jsonl                      what happened, once more, for the day on which the index is lost
       reserve                           spare bytes: given up so that a full disk can still acknowledge
       incoming/<opener>/<name>          shards being written; swept when their opener is dead
       incoming/<opener>.lock            held for as long as the opener lives
@@ -19,6 +20,7 @@ import shutil
 import sqlite3
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,6 +30,7 @@ from spool.clock import Clock
 from spool.disk import NO_SPACE, Disk
 from spool.errors import DiskFailed, SpoolError, SpoolFull
 from spool.index import Index, refuse_later_format
+from spool.ledger_file import LEDGER_NAME, LedgerFile
 from spool.locks import ProcessLock
 from spool.model import Stream, StreamSettings
 from spool.states import StreamState
@@ -48,6 +51,7 @@ class SpoolFolder:
     disk: Disk
     clock: Clock
     index: Index
+    ledger_file: LedgerFile
 
     @classmethod
     def open(cls, root: Path, *, disk: Disk, clock: Clock) -> "SpoolFolder":
@@ -70,7 +74,28 @@ class SpoolFolder:
                 disk.sync_dir(root, label="index")
         except OSError as error:
             raise translated(error, f"the spool folder {root} cannot be opened") from error
-        return cls(root=root, disk=disk, clock=clock, index=index)
+        ledger_file = LedgerFile(root / LEDGER_NAME, disk)
+        return cls(root=root, disk=disk, clock=clock, index=index, ledger_file=ledger_file)
+
+    @contextmanager
+    def writing(self, label: str) -> Iterator[sqlite3.Connection]:
+        """The one write transaction at this moment; see `Index.writing`. Brings the ledger's file up to date."""
+        with self.index.writing(label) as db:
+            self.ledger_file.catch_up(db)
+            yield db
+        self.ledger_file.is_behind = True
+
+    def close(self) -> None:
+        """Let go of the index, with the ledger's file up to date."""
+        try:
+            if self.ledger_file.is_behind:
+                with self.index.writing("close") as db:
+                    self.ledger_file.catch_up(db)
+                self.ledger_file.sync()
+        except SpoolError as error:
+            _log.warning("%s lags behind the index: %s", self.ledger_file.path, error)
+        finally:
+            self.index.close()
 
     def write(self, label: str, change: Callable[[sqlite3.Connection], _T]) -> _T:
         """Commit a change that must work on a full disk: the reserve is given up for it if need be.
@@ -78,7 +103,7 @@ class SpoolFolder:
         Durability: on return the change is on stable storage; after a raise nothing has changed.
         """
         try:
-            with self.index.writing(label) as db:
+            with self.writing(label) as db:
                 return change(db)
         except SpoolFull:
             if not self._reserve.exists():
@@ -88,7 +113,7 @@ class SpoolFolder:
                 self.disk.remove(self._reserve, label="reserve")
             except OSError as error:
                 raise translated(error, "the reserve could not be given up") from error
-        with self.index.writing(label) as db:
+        with self.writing(label) as db:
             return change(db)
 
     @property

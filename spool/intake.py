@@ -138,7 +138,7 @@ class Intake:
     def _place(self, part: Path, description: shards.Description, array: NDArray[np.uint8]) -> Chunk:
         """Steps 2 and 3; the chunk that holds these frames, which another producer may have placed first."""
         try:
-            with self._folder.index.writing("push") as db:
+            with self._folder.writing("push") as db:
                 key, stream = _open_stream(db, description.stream_id)
                 checks.require_same_size(stream, description.height, description.width)
                 before = _chunk_at(db, key, description.chunk_idx)
@@ -172,7 +172,7 @@ class Intake:
             at_ms=description.spooled_at_ms,
             stream_id=chunk.stream_id,
             chunk_idx=chunk.chunk_idx,
-            detail=ledger.chunk_facts(chunk),
+            detail=ledger.entry_facts(chunk),
         )
         if chunk.chunk_idx >= stream.next_chunk_idx:
             # Under the write lock, so that the length that readers see never goes back.
@@ -189,8 +189,8 @@ class Intake:
         if chunk.state == ChunkState.PARKED:
             event = rows.move_chunk(db, key, chunk.chunk_idx, "retry", parked_reason=None)
         else:
-            event = "recovered"
-        detail = {"what": "chunk", "why": "its file was gone or damaged, and the same frames were pushed again"}
+            event = "restored"
+        detail = {"why": "its file was gone or damaged, and the same frames were pushed again"}
         ledger.append(db, event, at_ms=now, stream_id=chunk.stream_id, chunk_idx=chunk.chunk_idx, detail=detail)
         restored = _chunk_at(db, key, chunk.chunk_idx)
         assert restored is not None
@@ -211,7 +211,7 @@ class Intake:
                 self._folder.write_array_document(stream, frame_count=rows.frame_count(db, key, stream))
 
         try:
-            with self._folder.index.writing("push_undo") as db:
+            with self._folder.writing("push_undo") as db:
                 take_back(db)
         except (SpoolError, OSError) as error:
             _log.warning("the unfinished chunk %d stays on disk: %s", description.chunk_idx, error)

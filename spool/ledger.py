@@ -8,9 +8,10 @@ without its row, or a row without its change, cannot exist.
 import hashlib
 import json
 import sqlite3
+from dataclasses import asdict
 from typing import Any
 
-from spool.model import Chunk, Event
+from spool.model import Chunk, Event, Stream
 from spool.states import CHUNK_MOVES, STREAM_MOVES
 
 GENESIS = bytes(32)
@@ -18,7 +19,8 @@ GENESIS = bytes(32)
 
 STATE_EVENTS = frozenset(
     {move.event for move in (*CHUNK_MOVES.values(), *STREAM_MOVES.values())}
-    | {"opened", "spooled", "recovered", "pruned", "held", "released", "attempt_started"}
+    | {"opened", "spooled", "recovered", "restored", "pruned", "held", "released"}
+    | {"attempt_started", "clock_measured"}
 )
 """What states and counters can be recomputed from; such a row comes with its change and in no other way."""
 
@@ -57,12 +59,57 @@ def chunk_facts(chunk: Chunk) -> dict[str, Any]:
     }
 
 
+def entry_facts(chunk: Chunk) -> dict[str, Any]:
+    """The same with what only its entering says: when its shard was written, and how large it is."""
+    return {**chunk_facts(chunk), "spooled_at_ms": chunk.spooled_at_ms, "disk_bytes": chunk.disk_bytes}
+
+
+def stream_facts(stream: Stream) -> dict[str, Any]:
+    """What the ledger keeps of a stream when it begins, so that its index row can be told from it."""
+    return {
+        "name": stream.settings.name,
+        "destination": stream.settings.destination,
+        "data_id": stream.data_id,
+        "created_at_ms": stream.created_at_ms,
+        "settings": asdict(stream.settings),
+    }
+
+
+def put(db: sqlite3.Connection, event: Event) -> None:
+    """Bring back a row of a lost index as it was."""
+    text = json.dumps(event.detail, sort_keys=True, separators=(",", ":"))
+    db.execute(
+        f"INSERT INTO ledger ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - a constant
+        (
+            event.seq,
+            event.at_ms,
+            event.stream_id,
+            event.chunk_idx,
+            event.event,
+            text,
+            event.previous,
+            event.digest,
+        ),
+    )
+
+
+def is_empty(db: sqlite3.Connection) -> bool:
+    """Whether nothing has happened yet."""
+    return db.execute("SELECT 1 FROM ledger LIMIT 1").fetchone() is None
+
+
 def row_digest(
     previous: bytes, seq: int, at_ms: int, stream_id: str | None, chunk_idx: int | None, event: str, text: str
 ) -> bytes:
     """SHA-256 over the previous digest and the row, as 32 bytes."""
     row = json.dumps([seq, at_ms, stream_id, chunk_idx, event, text], separators=(",", ":"))
     return hashlib.sha256(previous + row.encode()).digest()
+
+
+def digest_of(event: Event) -> bytes:
+    """What an honest row's digest is, given the digest it says it commits to."""
+    text = json.dumps(event.detail, sort_keys=True, separators=(",", ":"))
+    return row_digest(event.previous, event.seq, event.at_ms, event.stream_id, event.chunk_idx, event.event, text)
 
 
 def events(db: sqlite3.Connection, stream_id: str | None, *, after_seq: int, limit: int) -> list[Event]:

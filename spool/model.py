@@ -4,6 +4,7 @@ Times are integers, milliseconds since the Unix epoch, UTC by the host clock, un
 """
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,9 @@ from spool.states import ChunkState, StreamState
 
 FPS_MIN, FPS_MAX = 1e-6, 1e6
 CHUNK_SIZE_MAX = 100_000
+
+STREAM_ID = re.compile(r"[0-9]{8}t[0-9]{6}-[0-9a-f]{12}", re.ASCII)
+"""What a stream_id looks like; no other name from outside ever becomes a path."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

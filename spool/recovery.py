@@ -1,5 +1,6 @@
 """What happens when a spool is opened: files, index and Zarr metadata are made to agree, without a person.
 
+* An index that is gone is told again by ``ledger.jsonl`` as far as that reaches; see `spool.restoring`.
 * Shards that a dead opener had not finished are swept: they were never accepted.
 * A whole shard without an index row (its process died between the two) is adopted: its push never
   returned, but the frames may exist nowhere else, and the shard says what it is.
@@ -15,7 +16,6 @@ twice, or killing it anywhere, changes nothing about the result.
 
 import logging
 import os
-import re
 import shutil
 import sqlite3
 import uuid
@@ -25,12 +25,10 @@ from pathlib import Path
 from spool import ledger, rows, shards
 from spool.errors import ShardDamaged, SpoolError
 from spool.folder import SpoolFolder
-from spool.model import Chunk, Stream
+from spool.model import STREAM_ID, Chunk, Stream
+from spool.restoring import restore_index
 from spool.states import ChunkState, StreamState
 from spool.zarr_metadata import array_document, array_path, chunk_idx_of, group_document
-
-STREAM_ID = re.compile(r"[0-9]{8}t[0-9]{6}-[0-9a-f]{12}", re.ASCII)
-"""What a stream_id looks like; no other folder name is touched."""
 
 _log = logging.getLogger(__name__)
 
@@ -41,6 +39,7 @@ def recover(folder: SpoolFolder) -> None:
     Raises:
         SpoolError: the disk refused; nothing is lost, opening again tries again.
     """
+    restore_index(folder)
     _sweep_incoming(folder)
     _adopt_streams(folder)
     with folder.index.reading() as db:
@@ -100,7 +99,7 @@ def _adopt_stream(folder: SpoolFolder, stream: Stream, db: sqlite3.Connection) -
         return
     rows.insert_stream(db, stream)
     now = folder.clock.now_ms()
-    detail = {"what": "stream", "data_id": stream.data_id}
+    detail = {"what": "stream", **ledger.stream_facts(stream)}
     ledger.append(db, "recovered", at_ms=now, stream_id=stream.stream_id, detail=detail)
     if stream.sealed_at_ms is not None:
         ledger.append(db, "sealed", at_ms=stream.sealed_at_ms, stream_id=stream.stream_id)
@@ -187,7 +186,7 @@ def _decide(folder: SpoolFolder, stream_id: str, idx: int, db: sqlite3.Connectio
     # The rename may not have reached the disk before its process died.
     folder.disk.sync_dir(path.parent, label="recover_chunk")
     rows.insert_chunk(db, key, chunk)
-    detail = {"what": "chunk", **ledger.chunk_facts(chunk)}
+    detail = {"what": "chunk", **ledger.entry_facts(chunk)}
     ledger.append(db, "recovered", at_ms=now, stream_id=stream_id, chunk_idx=idx, detail=detail)
     if chunk.state == ChunkState.PARKED:
         why = {"why": chunk.parked_reason}
@@ -197,9 +196,11 @@ def _decide(folder: SpoolFolder, stream_id: str, idx: int, db: sqlite3.Connectio
 
 
 def _is_rebuilt(db: sqlite3.Connection, stream_id: str) -> bool:
-    """Whether the stream's row was lost once, so that a missing chunk row does not mean "never accepted"."""
+    """Whether the stream's rows were lost once, so that a missing chunk row does not mean "never accepted"."""
     row = db.execute(
-        "SELECT 1 FROM ledger WHERE stream_id = ? AND event = 'recovered' AND chunk_idx IS NULL", (stream_id,)
+        "SELECT 1 FROM ledger WHERE (stream_id = ? OR stream_id IS NULL) AND event = 'recovered'"
+        " AND chunk_idx IS NULL",
+        (stream_id,),
     ).fetchone()
     return row is not None
 

@@ -57,19 +57,23 @@ def all_streams(db: sqlite3.Connection, *, unfinished_only: bool = False) -> lis
 
 def insert_stream(db: sqlite3.Connection, stream: Stream) -> int:
     """Add a stream's row; its key."""
+    columns = {
+        "stream_id": stream.stream_id,
+        "data_id": stream.data_id,
+        "name": stream.settings.name,
+        "destination": stream.settings.destination,
+        "settings": json.dumps(asdict(stream.settings)),
+        "state": stream.state,
+        "created_at_ms": stream.created_at_ms,
+        "sealed_at_ms": stream.sealed_at_ms,
+        "finalized_at_ms": stream.finalized_at_ms,
+        "held": stream.held,
+        "clock_offset_ms": stream.clock_offset_ms,
+        "clock_uncertainty_ms": stream.clock_uncertainty_ms,
+    }
     cursor = db.execute(
-        "INSERT INTO streams (stream_id, data_id, name, destination, settings, state, created_at_ms, sealed_at_ms)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            stream.stream_id,
-            stream.data_id,
-            stream.settings.name,
-            stream.settings.destination,
-            json.dumps(asdict(stream.settings)),
-            stream.state,
-            stream.created_at_ms,
-            stream.sealed_at_ms,
-        ),
+        f"INSERT INTO streams ({', '.join(columns)}) VALUES ({_marks(tuple(columns))})",  # noqa: S608 - our names
+        tuple(columns.values()),
     )
     assert cursor.lastrowid is not None
     return cursor.lastrowid
@@ -127,21 +131,25 @@ def _stream(db: sqlite3.Connection, row: tuple[Any, ...]) -> Stream:
 
 def insert_chunk(db: sqlite3.Connection, stream_key: int, chunk: Chunk) -> None:
     """Add a chunk's row and let the stream grow with it."""
+    columns = {
+        "stream_key": stream_key,
+        "chunk_idx": chunk.chunk_idx,
+        "state": chunk.state,
+        "n": chunk.n,
+        "wire_bytes": chunk.wire_bytes,
+        "sha256": chunk.sha256,
+        "disk_bytes": chunk.disk_bytes,
+        "capture_start_ms_utc": chunk.capture_start_ms_utc,
+        "spooled_at_ms": chunk.spooled_at_ms,
+        "attempts": chunk.attempts,
+        "acknowledged_at_ms": chunk.acknowledged_at_ms,
+        "receipt": None if chunk.receipt is None else json.dumps(asdict(chunk.receipt)),
+        "parked_reason": chunk.parked_reason,
+        "pruned_at_ms": chunk.pruned_at_ms,
+    }
     db.execute(
-        "INSERT INTO chunks (stream_key, chunk_idx, state, n, wire_bytes, sha256, disk_bytes,"
-        " capture_start_ms_utc, spooled_at_ms, parked_reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            stream_key,
-            chunk.chunk_idx,
-            chunk.state,
-            chunk.n,
-            chunk.wire_bytes,
-            chunk.sha256,
-            chunk.disk_bytes,
-            chunk.capture_start_ms_utc,
-            chunk.spooled_at_ms,
-            chunk.parked_reason,
-        ),
+        f"INSERT INTO chunks ({', '.join(columns)}) VALUES ({_marks(tuple(columns))})",  # noqa: S608 - our names
+        tuple(columns.values()),
     )
     db.execute(
         "UPDATE streams SET height = ?, width = ?, next_chunk_idx = max(next_chunk_idx, ?) WHERE stream_key = ?",

@@ -78,10 +78,10 @@ class Spool:
         try:
             recover(self._folder)
         except OSError as error:
-            self._folder.index.close()
+            self._folder.close()
             raise translated(error, f"the spool folder {self.root} cannot be recovered") from error
         except BaseException:
-            self._folder.index.close()
+            self._folder.close()
             raise
         self._intake = Intake(self._folder, self.limits)
 
@@ -96,7 +96,7 @@ class Spool:
     def close(self) -> None:
         """Let go of the folder; everything spooled stays."""
         self._intake.close()
-        self._folder.index.close()
+        self._folder.close()
 
     # Producers ------------------------------------------------------------------------------------------
 
@@ -123,8 +123,8 @@ class Spool:
                 raise SpoolError(f"stream {data_id} is already in this spool")
             self._folder.make_stream(stream)
             rows.insert_stream(db, stream)
-            detail = {"name": settings.name, "destination": settings.destination, "data_id": data_id}
-            ledger.append(db, "opened", at_ms=now, stream_id=stream.stream_id, detail=detail)
+            facts = ledger.stream_facts(stream)
+            ledger.append(db, "opened", at_ms=now, stream_id=stream.stream_id, detail=facts)
 
         try:
             self._intake.claim_incoming()  # from now on a worker knows that a producer lives

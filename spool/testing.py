@@ -15,7 +15,7 @@ import sqlite3
 import threading
 from collections import Counter
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NoReturn
 
@@ -25,8 +25,9 @@ from numpy.typing import NDArray
 from spool import ledger, shards
 from spool.disk import Disk
 from spool.model import Chunk, Event, Stream, StreamSettings, Tally
+from spool.replay import ToldChunk, ToldStream, replay
 from spool.spool import Spool
-from spool.states import CHUNK_MOVES, STREAM_MOVES, ChunkState, StreamState
+from spool.states import ChunkState
 from spool.zarr_metadata import ARRAY_NAME, chunk_idx_of, shard_name
 
 START_MS = 1_700_000_000_000
@@ -174,7 +175,9 @@ def check_invariants(spool: Spool) -> None:
     events = list(spool.events())
     _check_chain(events)
     assert spool.ledger_break() is None, f"the chain breaks at row {spool.ledger_break()}"
-    told = _replay(events)
+    replayed = replay(events)
+    assert replayed.faults == []
+    told = replayed.streams
     streams = {stream.stream_id: stream for stream in spool.streams()}
     _same("streams", index=sorted(streams), ledger=sorted(told))
     used = 0
@@ -186,27 +189,6 @@ def check_invariants(spool: Spool) -> None:
         _check_zarr(spool.zarr_path(stream_id), stream, chunks)
         used += sum(chunk.disk_bytes for chunk in chunks.values())
     _same("bytes used", status=spool.status().used_bytes, rows=used)
-
-
-@dataclass(slots=True)
-class _ToldChunk:
-    facts: dict[str, object]
-    state: str = ChunkState.SPOOLED
-    attempts: int = 0
-    acknowledged_at_ms: int | None = None
-    receipt: dict[str, object] | None = None
-    parked_reason: object = None
-    pruned_at_ms: int | None = None
-
-
-@dataclass(slots=True)
-class _ToldStream:
-    data_id: object
-    state: str = StreamState.OPEN
-    sealed_at_ms: int | None = None
-    finalized_at_ms: int | None = None
-    held: object = None
-    chunks: dict[int, _ToldChunk] = field(default_factory=dict)
 
 
 def _same(what: str, **told: object) -> None:
@@ -229,75 +211,15 @@ def _check_chain(events: list[Event]) -> None:
         previous = digest
 
 
-def _replay(events: list[Event]) -> dict[str, _ToldStream]:
-    """Every stream and chunk as the ledger alone tells it."""
-    streams: dict[str, _ToldStream] = {}
-    for event in events:
-        if event.stream_id is None:
-            continue
-        if event.event == "opened" or (event.event == "recovered" and event.detail["what"] == "stream"):
-            assert event.stream_id not in streams, f"row {event.seq}: {event.stream_id} begins twice"
-            streams[event.stream_id] = _ToldStream(data_id=event.detail["data_id"])
-            continue
-        assert event.stream_id in streams, f"row {event.seq}: {event.event} of a stream that never began"
-        stream = streams[event.stream_id]
-        if event.chunk_idx is None:
-            _replay_stream(stream, event)
-        else:
-            _replay_chunk(stream, event.chunk_idx, event)
-    return streams
-
-
-def _replay_stream(stream: _ToldStream, event: Event) -> None:
-    for move in STREAM_MOVES.values():
-        if move.event == event.event:
-            assert stream.state in move.expects, (
-                f"row {event.seq}: {event.event} of a stream that is {stream.state}"
-            )
-            stream.state = move.becomes
-    if event.event == "sealed":
-        stream.sealed_at_ms = event.at_ms
-    elif event.event == "finalized":
-        stream.finalized_at_ms = event.at_ms
-        left = [idx for idx, one in stream.chunks.items() if one.state in (ChunkState.SPOOLED, ChunkState.PARKED)]
-        assert not left, f"row {event.seq}: finalized while chunks {left} were waiting or parked"
-    elif event.event == "held":
-        stream.held = event.detail["why"]
-    elif event.event == "released":
-        stream.held = None
-
-
-def _replay_chunk(stream: _ToldStream, idx: int, event: Event) -> None:
-    if event.event == "recovered" and event.detail["what"] == "set aside":
-        return
-    if event.event in ("spooled", "recovered"):
-        assert idx not in stream.chunks, f"row {event.seq}: chunk {idx} enters twice"
-        facts = {name: value for name, value in event.detail.items() if name != "what"}
-        stream.chunks[idx] = _ToldChunk(facts)
-        return
-    assert idx in stream.chunks, f"row {event.seq}: {event.event} of chunk {idx}, which never entered"
-    chunk = stream.chunks[idx]
-    for move in CHUNK_MOVES.values():
-        if move.event == event.event:
-            assert chunk.state in move.expects, f"row {event.seq}: {event.event} of a chunk that is {chunk.state}"
-            chunk.state = move.becomes
-    if event.event == "acknowledged":
-        chunk.acknowledged_at_ms, chunk.receipt = event.at_ms, event.detail
-    elif event.event == "parked":
-        chunk.parked_reason = event.detail["why"]
-    elif event.event == "retried":
-        chunk.parked_reason = None
-    elif event.event == "attempt_started":
-        chunk.attempts += 1
-    elif event.event == "pruned":
-        assert chunk.state == ChunkState.ACKNOWLEDGED, f"row {event.seq}: pruned while {chunk.state}"
-        chunk.pruned_at_ms = event.at_ms
-
-
-def _check_stream(stream: Stream, chunks: dict[int, Chunk], told: _ToldStream) -> None:
+def _check_stream(stream: Stream, chunks: dict[int, Chunk], told: ToldStream) -> None:
     name = stream.stream_id
-    for what in ("state", "data_id", "held", "sealed_at_ms", "finalized_at_ms"):
+    for what in (
+        *("state", "data_id", "held", "created_at_ms", "sealed_at_ms", "finalized_at_ms"),
+        *("clock_offset_ms", "clock_uncertainty_ms"),
+    ):
         _same(f"{what} of {name}", index=getattr(stream, what), ledger=getattr(told, what))
+    settings = json.loads(json.dumps(asdict(stream.settings)))
+    _same(f"settings of {name}", index=settings, ledger=told.settings)
     _same(f"chunks of {name}", index=sorted(chunks), ledger=sorted(told.chunks))
     _same(f"next chunk_idx of {name}", index=stream.next_chunk_idx, rows=max(chunks, default=-1) + 1)
     mark = -1
@@ -308,9 +230,9 @@ def _check_stream(stream: Stream, chunks: dict[int, Chunk], told: _ToldStream) -
         _check_chunk(f"chunk {idx} of {name}", chunk, told.chunks[idx])
 
 
-def _check_chunk(name: str, chunk: Chunk, told: _ToldChunk) -> None:
+def _check_chunk(name: str, chunk: Chunk, told: ToldChunk) -> None:
     _same(f"facts of {name}", index=ledger.chunk_facts(chunk), ledger=told.facts)
-    for what in ("state", "attempts", "acknowledged_at_ms", "pruned_at_ms"):
+    for what in ("state", "attempts", "acknowledged_at_ms", "pruned_at_ms", "spooled_at_ms", "disk_bytes"):
         _same(f"{what} of {name}", index=getattr(chunk, what), ledger=getattr(told, what))
     if chunk.state == ChunkState.PARKED:
         _same(f"parked_reason of {name}", index=chunk.parked_reason, ledger=told.parked_reason)

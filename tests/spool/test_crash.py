@@ -28,6 +28,7 @@ LABELS = (
     "acknowledge.commit",
     "attempt.commit",
     "clock.commit",
+    "close.commit",
     "discard.commit",
     "discard.unlink",
     "finalize.commit",
@@ -37,6 +38,8 @@ LABELS = (
     "index.create.commit",
     "index.fsync_dir",
     "lease.commit",
+    "ledger_file.append",
+    "ledger_file.fsync",
     "note.commit",
     "open_stream.commit",
     "park.commit",
@@ -291,6 +294,32 @@ def test_a_kill_during_recovery_changes_nothing_about_its_result(
     assert run(root, "only_open", label).killed
     with Spool(root) as spool:
         assert picture(spool) == expected
+
+
+@pytest.mark.parametrize("label", ["index.create.commit", "index.fsync_dir", "restore.commit"])
+def test_a_kill_while_a_lost_index_is_told_again_changes_nothing_about_the_result(
+    run: Run, tmp_path: Path, label: str
+) -> None:
+    root = tmp_path / "spool"
+    with open_again(root) as spool:
+        ref = spool.open_stream(some_settings(), data_id="data-1").stream_id
+        lease = spool.lease(ref, "worker", ttl_s=60)
+        assert lease is not None
+        for idx in range(3):
+            lease.acknowledge(spool.push(ref, idx, some_frames(seed=idx)), RECEIPT)
+        spool.prune()
+        spool.seal(ref)
+        lease.finalize({})
+        lease.release()
+        expected = list(spool.chunks(ref))
+    (root / "index.sqlite3").unlink()
+
+    assert run(root, "only_open", label).killed
+
+    with Spool(root) as spool:
+        check_invariants(spool)
+        assert list(spool.chunks(ref)) == expected
+        assert spool.stream(ref).state == StreamState.FINALIZED
 
 
 def test_opening_a_whole_spool_changes_nothing(ruins: Path, tmp_path: Path) -> None:

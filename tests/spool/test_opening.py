@@ -34,7 +34,8 @@ def files(root: Path) -> dict[str, bytes]:
 
 
 def lose_index(spool: Spool) -> None:
-    for path in spool.root.glob("index.sqlite3*"):
+    """The index and the ledger's copy beside it, so that only the shards are left to tell."""
+    for path in (*spool.root.glob("index.sqlite3*"), *spool.root.glob("ledger.jsonl")):
         path.unlink()
 
 

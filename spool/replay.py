@@ -1,0 +1,180 @@
+"""Every stream and chunk as the ledger alone tells it.
+
+The index says what is; the ledger says what happened. This computes the one from the other, for whoever has
+only the ledger: a lost index, a proof on another machine, or a check of the index itself.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from spool.model import Event
+from spool.states import CHUNK_MOVES, STREAM_MOVES, ChunkState, StreamState
+
+_CHUNK_EVENTS = {move.event: move for move in CHUNK_MOVES.values()}
+_STREAM_EVENTS = {move.event: move for move in STREAM_MOVES.values()}
+
+
+@dataclass(slots=True, kw_only=True)
+class ToldChunk:
+    """A chunk as the ledger tells it.
+
+    Attributes:
+        facts: as `spool.ledger.chunk_facts`.
+        spooled_at_ms: when its shard was written.
+        disk_bytes: of its shard; 0 once pruned or discarded.
+    """
+
+    facts: dict[str, Any]
+    spooled_at_ms: int
+    disk_bytes: int
+    state: ChunkState = ChunkState.SPOOLED
+    attempts: int = 0
+    acknowledged_at_ms: int | None = None
+    receipt: dict[str, Any] | None = None
+    parked_reason: str | None = None
+    pruned_at_ms: int | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class ToldStream:
+    """A stream as the ledger tells it; ``settings`` as stored in the index."""
+
+    data_id: str | None
+    settings: dict[str, Any]
+    created_at_ms: int
+    state: StreamState = StreamState.OPEN
+    sealed_at_ms: int | None = None
+    finalized_at_ms: int | None = None
+    held: str | None = None
+    clock_offset_ms: float | None = None
+    clock_uncertainty_ms: float | None = None
+    chunks: dict[int, ToldChunk] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Replay:
+    """What the rows so far amount to, and where they make no sense.
+
+    Attributes:
+        streams: by stream_id.
+        faults: rows that cannot have happened, in words.
+    """
+
+    streams: dict[str, ToldStream] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+
+    def take(self, event: Event) -> None:
+        """Let one more row happen. One that makes no sense is a fault and changes nothing."""
+        if event.stream_id is None:
+            return
+        try:
+            fault = self._taken(event, event.stream_id)
+        except (KeyError, TypeError, AttributeError) as error:
+            fault = f"its detail cannot be understood ({error!r})"
+        if fault:
+            what = f" of chunk {event.chunk_idx}" if event.chunk_idx is not None else ""
+            self.faults.append(f"ledger row {event.seq}, {event.event}{what} of {event.stream_id}: {fault}")
+
+    def _taken(self, event: Event, stream_id: str) -> str | None:
+        if event.event == "opened" or (event.event == "recovered" and event.detail["what"] == "stream"):
+            if stream_id in self.streams:
+                return "the stream had begun before"
+            self.streams[stream_id] = ToldStream(
+                data_id=event.detail["data_id"],
+                settings=event.detail["settings"],
+                created_at_ms=event.detail["created_at_ms"],
+            )
+            return None
+        stream = self.streams.get(stream_id)
+        if stream is None:
+            return "the stream never began"
+        if event.chunk_idx is None:
+            return _stream_taken(stream, event)
+        return _chunk_taken(stream, event.chunk_idx, event)
+
+
+def replay(events: Iterable[Event]) -> Replay:
+    """Let all rows happen, from the first."""
+    told = Replay()
+    for event in events:
+        told.take(event)
+    return told
+
+
+def _stream_taken(stream: ToldStream, event: Event) -> str | None:
+    move = _STREAM_EVENTS.get(event.event)
+    if move is not None:
+        if stream.state not in move.expects:
+            return f"the stream was {stream.state}"
+        if move.becomes == StreamState.FINALIZED:
+            left = [
+                idx
+                for idx, chunk in stream.chunks.items()
+                if chunk.state in (ChunkState.SPOOLED, ChunkState.PARKED)
+            ]
+            if left:
+                return f"chunks {left[:5]} were waiting or parked"
+            stream.finalized_at_ms = event.at_ms
+        else:
+            stream.sealed_at_ms = event.at_ms
+        stream.state = StreamState(move.becomes)
+    elif event.event == "held":
+        stream.held = event.detail["why"]
+    elif event.event == "released":
+        stream.held = None
+    elif event.event == "clock_measured":
+        stream.clock_offset_ms = event.detail["offset_ms"]
+        stream.clock_uncertainty_ms = event.detail["uncertainty_ms"]
+    return None
+
+
+def _chunk_taken(stream: ToldStream, idx: int, event: Event) -> str | None:
+    if event.event == "recovered" and event.detail["what"] == "set aside":
+        return None
+    if event.event in ("spooled", "recovered"):
+        return _entered(stream, idx, event)
+    chunk = stream.chunks.get(idx)
+    if chunk is None:
+        return "the chunk never entered"
+    move = _CHUNK_EVENTS.get(event.event)
+    if move is not None and chunk.state not in move.expects:
+        return f"the chunk was {chunk.state}"
+    if event.event == "pruned" and chunk.state is not ChunkState.ACKNOWLEDGED:
+        return f"the chunk was {chunk.state}"
+    if move is not None:
+        chunk.state = ChunkState(move.becomes)
+    _noted(chunk, event)
+    return None
+
+
+def _entered(stream: ToldStream, idx: int, event: Event) -> str | None:
+    if idx in stream.chunks:
+        return "the chunk had entered before"
+    is_late = (
+        stream.state is not StreamState.OPEN if event.event == "spooled" else stream.finalized_at_ms is not None
+    )
+    if is_late:
+        return f"the stream was {stream.state}"
+    facts = dict(event.detail)
+    facts.pop("what", None)
+    stream.chunks[idx] = ToldChunk(
+        spooled_at_ms=facts.pop("spooled_at_ms"), disk_bytes=facts.pop("disk_bytes"), facts=facts
+    )
+    return None
+
+
+def _noted(chunk: ToldChunk, event: Event) -> None:
+    """What a row says of a chunk besides its state."""
+    if event.event == "acknowledged":
+        chunk.acknowledged_at_ms, chunk.receipt = event.at_ms, dict(event.detail)
+    elif event.event == "parked":
+        chunk.parked_reason = event.detail["why"]
+    elif event.event == "retried":
+        chunk.parked_reason = None
+    elif event.event == "attempt_started":
+        chunk.attempts += 1
+    elif event.event == "pruned":
+        chunk.pruned_at_ms, chunk.disk_bytes = event.at_ms, 0
+    elif event.event == "discarded":
+        chunk.disk_bytes = 0

@@ -1,0 +1,116 @@
+"""An index that is gone, told again by ``ledger.jsonl``: the rows as they were, and the states they amount to.
+
+What the file does not reach (it lags by a commit, and its end may be torn) is told by the shards afterwards, as
+in `spool.recovery`.
+"""
+
+import logging
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+
+from spool import ledger, rows
+from spool.errors import SpoolError
+from spool.folder import SpoolFolder, new_stream
+from spool.ledger_file import rows_that_hold
+from spool.model import STREAM_ID, Chunk, Receipt, StreamSettings
+from spool.replay import Replay, ToldChunk, ToldStream
+from spool.states import ChunkState
+
+_NO_INDEX = (
+    *(sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError, sqlite3.DataError),
+    *(OverflowError, KeyError, TypeError, ValueError, SpoolError),
+)
+"""What values raise that no honest row holds."""
+
+_log = logging.getLogger(__name__)
+
+
+class _Unusable(Exception):
+    """The file's rows hold, but do not make an index."""
+
+
+def restore_index(folder: SpoolFolder) -> None:
+    """Fill an index that knows nothing from the ledger's file, if there is one; all of it, or nothing."""
+    path = folder.ledger_file.path
+    with folder.index.reading() as db:
+        if not ledger.is_empty(db) or not path.exists():
+            return
+    try:
+        with folder.index.writing("restore") as db:
+            if ledger.is_empty(db):  # another opener may have been quicker
+                _restore(folder, path, db)
+    except _Unusable as error:
+        _log.warning("%s cannot stand in for the index (%s); the shards tell what they can", path, error)
+        folder.ledger_file.set_aside(str(error))
+
+
+def _restore(folder: SpoolFolder, path: Path, db: sqlite3.Connection) -> None:
+    told, count = Replay(), 0
+    try:
+        for count, event in enumerate(rows_that_hold(path), start=1):  # noqa: B007 - counted
+            ledger.put(db, event)
+            told.take(event)
+        if told.faults:
+            raise _Unusable(told.faults[0])
+        if not count:
+            raise _Unusable("it has no row that holds")
+        for stream_id, stream in told.streams.items():
+            _insert(folder, stream_id, stream, db)
+    except _NO_INDEX as error:
+        raise _Unusable(str(error)) from error
+    now = folder.clock.now_ms()
+    ledger.append(db, "recovered", at_ms=now, detail={"what": "index", "rows": count})
+    _log.warning("the index was lost; %d rows of %s told it again", count, path.name)
+
+
+def _insert(folder: SpoolFolder, stream_id: str, told: ToldStream, db: sqlite3.Connection) -> None:
+    if not STREAM_ID.fullmatch(stream_id):
+        raise _Unusable(f"{stream_id!r} is no stream_id")
+    settings = StreamSettings(**{**told.settings, "tags": tuple(told.settings["tags"])})
+    stream = new_stream(stream_id, settings=settings, data_id=told.data_id, created_at_ms=told.created_at_ms)
+    key = rows.insert_stream(
+        db,
+        replace(
+            stream,
+            state=told.state,
+            sealed_at_ms=told.sealed_at_ms,
+            finalized_at_ms=told.finalized_at_ms,
+            held=told.held,
+            clock_offset_ms=told.clock_offset_ms,
+            clock_uncertainty_ms=told.clock_uncertainty_ms,
+        ),
+    )
+    for idx, chunk in sorted(told.chunks.items()):
+        is_kept = folder.shard_path(stream_id, idx).exists()
+        was_pruned = chunk.state is ChunkState.ACKNOWLEDGED and chunk.disk_bytes and not is_kept
+        row = _chunk(stream_id, idx, chunk)
+        if was_pruned:
+            # Only an acknowledged chunk's file is ever removed, and only after that was committed.
+            now, detail = folder.clock.now_ms(), {"disk_bytes": chunk.disk_bytes}
+            ledger.append(db, "pruned", at_ms=now, stream_id=stream_id, chunk_idx=idx, detail=detail)
+            row = replace(row, disk_bytes=0, pruned_at_ms=now)
+        rows.insert_chunk(db, key, row)
+    rows.advance_watermark(db, key)
+
+
+def _chunk(stream_id: str, idx: int, told: ToldChunk) -> Chunk:
+    facts = told.facts
+    return Chunk(
+        stream_id=stream_id,
+        chunk_idx=idx,
+        state=told.state,
+        n=facts["n"],
+        height=facts["height"],
+        width=facts["width"],
+        wire_bytes=facts["bytes"],
+        sha256=facts["sha256"],
+        disk_bytes=told.disk_bytes,
+        capture_start_ms_utc=facts["capture_start_ms_utc"],
+        spooled_at_ms=told.spooled_at_ms,
+        attempts=told.attempts,
+        acknowledged_at_ms=told.acknowledged_at_ms,
+        receipt=None if told.receipt is None else Receipt(**told.receipt),
+        parked_reason=told.parked_reason,
+        pruned_at_ms=told.pruned_at_ms,
+    )
