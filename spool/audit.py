@@ -281,4 +281,7 @@ def _iso(at_ms: int | None) -> str | None:
     if at_ms is None:
         return None
     seconds, ms = divmod(at_ms, 1000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{ms:03d}Z"
+    try:
+        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{ms:03d}Z"
+    except (ValueError, OverflowError, OSError):
+        return f"{at_ms} ms"  # no calendar has it: the index is damaged, or its clock was

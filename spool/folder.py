@@ -89,13 +89,24 @@ class SpoolFolder:
         """Let go of the index, with the ledger's file up to date."""
         try:
             if self.ledger_file.is_behind:
-                with self.index.writing("close") as db:
-                    self.ledger_file.catch_up(db)
+                self._bring_ledger_file_up("close")
                 self.ledger_file.sync()
-        except SpoolError as error:
-            _log.warning("%s lags behind the index: %s", self.ledger_file.path, error)
         finally:
             self.index.close()
+
+    def take_up_ledger_file(self) -> None:
+        """Write what a process that died has left unwritten there."""
+        with self.index.reading() as db:
+            lags = self.ledger_file.lags(db)
+        if lags:
+            self._bring_ledger_file_up("take_up")
+
+    def _bring_ledger_file_up(self, label: str) -> None:
+        try:
+            with self.index.writing(label) as db:
+                self.ledger_file.catch_up(db)
+        except SpoolError as error:
+            _log.warning("%s lags behind the index: %s", self.ledger_file.path, error)
 
     def write(self, label: str, change: Callable[[sqlite3.Connection], _T]) -> _T:
         """Commit a change that must work on a full disk: the reserve is given up for it if need be.

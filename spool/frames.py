@@ -13,6 +13,9 @@ from spool.model import Stream
 CHUNK_IDX_MAX = 1_000_000_000
 """The highest chunk_idx; keeps ``chunk_idx * chunk_size`` far inside 64 bits for every Zarr reader."""
 
+CHUNK_BYTES_MAX = 1 << 31
+"""The most bytes of frames in one chunk: it is compressed and sent as a whole, from memory."""
+
 
 def accept_frames(frames: ArrayLike, stream: Stream) -> NDArray[np.uint8]:
     """The frames as uint8 ``(n, height, width)``, not copied; a single ``(height, width)`` becomes n = 1.
@@ -22,8 +25,8 @@ def accept_frames(frames: ArrayLike, stream: Stream) -> NDArray[np.uint8]:
     """
     try:
         array = np.asarray(frames)
-    except (TypeError, ValueError) as error:
-        raise FramesRejected(f"frames are not an array: {error}") from error
+    except Exception as error:  # an object may say it is an array, and then raise anything at all
+        raise FramesRejected(f"frames are not an array: {error!r:.300}") from error
     if array.dtype != np.uint8:
         raise FramesRejected(
             f"frames are {array.dtype}, not uint8",
@@ -34,6 +37,11 @@ def accept_frames(frames: ArrayLike, stream: Stream) -> NDArray[np.uint8]:
     if array.ndim != 3:  # noqa: PLR2004 - (n, height, width)
         raise FramesRejected(f"frames have shape {array.shape}, not (n, height, width) or (height, width)")
     n, height, width = array.shape
+    if array.size > CHUNK_BYTES_MAX:
+        raise FramesRejected(
+            f"{n} x {height} x {width} frames are {array.size:,} bytes; a chunk holds up to {CHUNK_BYTES_MAX:,}",
+            hint="Nothing was stored. Push fewer frames at a time.",
+        )
     if 0 in array.shape:
         raise FramesRejected(f"frames have shape {array.shape}: there is nothing in them")
     if n > stream.settings.chunk_size:
@@ -70,7 +78,7 @@ def accept_chunk_idx(chunk_idx: SupportsIndex) -> int:
         idx = -1
     if isinstance(chunk_idx, bool) or not 0 <= idx <= CHUNK_IDX_MAX:
         raise FramesRejected(
-            f"chunk_idx is {chunk_idx!r}, not a whole number from 0 to {CHUNK_IDX_MAX}",
+            f"chunk_idx is {_short(chunk_idx)}, not a whole number from 0 to {CHUNK_IDX_MAX}",
             hint="Nothing was stored; the frames are still yours. Count chunks 0, 1, 2, …",
         )
     return idx
@@ -88,11 +96,19 @@ def accept_capture_start(capture_start_ms_utc: float | None, *, now_ms: int, n: 
         return int(now_ms - n * 1000 / fps)
     try:
         start = float(capture_start_ms_utc)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         start = math.nan
     if not (math.isfinite(start) and 0 <= start < 2**53):
         raise FramesRejected(
-            f"capture_start_ms_utc is {capture_start_ms_utc!r}, not milliseconds since 1970 in UTC",
+            f"capture_start_ms_utc is {_short(capture_start_ms_utc)}, not milliseconds since 1970 in UTC",
             hint="Nothing was stored; the frames are still yours. Pass time.time() * 1000, or leave it out.",
         )
     return int(start)
+
+
+def _short(value: object) -> str:
+    """What was given, as far as a person wants to read it."""
+    try:
+        return repr(value)[:100]
+    except ValueError:  # an int of thousands of digits
+        return f"a {type(value).__name__} that is far too large"

@@ -11,6 +11,7 @@ import sqlite3
 from dataclasses import asdict
 from typing import Any
 
+from spool.errors import SpoolDamaged
 from spool.model import Chunk, Event, Stream
 from spool.states import CHUNK_MOVES, STREAM_MOVES
 
@@ -127,12 +128,22 @@ def events(db: sqlite3.Connection, stream_id: str | None, *, after_seq: int, lim
             stream_id=row[2],
             chunk_idx=row[3],
             event=row[4],
-            detail=json.loads(row[5]),
+            detail=_detail(row[0], row[5]),
             previous=row[6],
             digest=row[7],
         )
         for row in rows
     ]
+
+
+def _detail(seq: int, text: str) -> dict[str, Any]:
+    try:
+        detail = json.loads(text)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise SpoolDamaged(f"row {seq} of the ledger cannot be read") from error
+    if not isinstance(detail, dict):
+        raise SpoolDamaged(f"row {seq} of the ledger cannot be read")
+    return detail
 
 
 def first_break(db: sqlite3.Connection) -> int | None:

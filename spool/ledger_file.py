@@ -63,6 +63,18 @@ class LedgerFile:
                 _log.warning("%s could not be written (%s); it is only the ledger's copy", self.path, error)
             self._is_failing = True
 
+    def lags(self, db: sqlite3.Connection) -> bool:
+        """Whether the index knows rows that the file does not. Only looks: another process may be writing."""
+        (newest,) = db.execute("SELECT coalesce(max(seq), 0) FROM ledger").fetchone()
+        try:
+            last = _last_row(self.path, self.path.stat().st_size)
+        except FileNotFoundError:
+            last = None
+        except OSError:
+            return False  # then it cannot be written either
+        written = 0 if last is None else last[1].seq
+        return bool(written < newest)
+
     def sync(self) -> None:
         """Make what is there durable, as far as the disk allows."""
         try:

@@ -15,7 +15,7 @@ from spool.folder import SpoolFolder, new_stream
 from spool.ledger_file import rows_that_hold
 from spool.model import STREAM_ID, Chunk, Receipt, StreamSettings
 from spool.replay import Replay, ToldChunk, ToldStream
-from spool.states import ChunkState
+from spool.states import ChunkState, StreamState
 
 _NO_INDEX = (
     *(sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError, sqlite3.DataError),
@@ -92,6 +92,19 @@ def _insert(folder: SpoolFolder, stream_id: str, told: ToldStream, db: sqlite3.C
             row = replace(row, disk_bytes=0, pruned_at_ms=now)
         rows.insert_chunk(db, key, row)
     rows.advance_watermark(db, key)
+    if told.state is StreamState.OPEN:
+        _seal_if_asked(folder, stream_id, key, db)
+
+
+def _seal_if_asked(folder: SpoolFolder, stream_id: str, key: int, db: sqlite3.Connection) -> None:
+    """The file lags, ``stream.json`` does not: a request for the end that it knows of is owed."""
+    try:
+        sealed_at_ms = folder.read_stream_description(stream_id).sealed_at_ms
+    except (OSError, ValueError, KeyError, TypeError, SpoolError):
+        return  # it is lost or damaged, and says nothing
+    if sealed_at_ms is not None:
+        event = rows.move_stream(db, key, "seal", sealed_at_ms=sealed_at_ms)
+        ledger.append(db, event, at_ms=sealed_at_ms, stream_id=stream_id)
 
 
 def _chunk(stream_id: str, idx: int, told: ToldChunk) -> Chunk:

@@ -27,6 +27,10 @@ _CHUNK_COLUMNS = (
 
 def find_stream(db: sqlite3.Connection, ref: str) -> tuple[int, Stream] | None:
     """The stream with this stream_id or data_id, and its key."""
+    try:
+        ref.encode()
+    except UnicodeEncodeError:
+        return None  # half a character: no id holds one, and it could not even be asked for
     row = db.execute(
         f"SELECT {_STREAM_COLUMNS} FROM streams WHERE stream_id = ?1 OR data_id = ?1",  # noqa: S608 - a constant
         (ref,),
@@ -190,11 +194,18 @@ def _chunk(row: tuple[Any, ...]) -> Chunk:
         spooled_at_ms=row[9],
         attempts=row[10],
         acknowledged_at_ms=row[11],
-        receipt=Receipt(**json.loads(row[12])) if row[12] else None,
+        receipt=_receipt(row[12]) if row[12] else None,
         parked_reason=row[13],
         pruned_at_ms=row[14],
         stream_id=row[15],
     )
+
+
+def _receipt(text: str) -> Receipt:
+    try:
+        return Receipt(**json.loads(text))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise SpoolDamaged("a receipt in the index cannot be read") from error
 
 
 def move_chunk(db: sqlite3.Connection, stream_key: int, chunk_idx: int, verb: str, **columns: object) -> str:

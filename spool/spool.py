@@ -5,6 +5,7 @@ Any number of processes may have the same folder open: they meet at the index's 
 """
 
 import logging
+import math
 import secrets
 import sqlite3
 import time
@@ -70,13 +71,17 @@ class Spool:
         disk: Disk | None = None,
         create: bool = True,
     ) -> None:
-        self.root = Path(root).expanduser().absolute()
+        try:
+            self.root = Path(root).expanduser().absolute()
+        except RuntimeError as error:
+            raise SpoolError(f"the spool folder cannot be told: {error}") from error
         self.limits = limits or Limits()
         if not create and not (self.root / INDEX_NAME).exists():
             raise SpoolError(f"there is no spool in {self.root}", hint="Check --spool or ATOMSCALE_SPOOL_DIR.")
         self._folder = SpoolFolder.open(self.root, disk=disk or Disk(), clock=clock or HostClock())
         try:
             recover(self._folder)
+            self._folder.take_up_ledger_file()
         except OSError as error:
             self._folder.close()
             raise translated(error, f"the spool folder {self.root} cannot be recovered") from error
@@ -374,6 +379,11 @@ class Spool:
 
         Returns:
             How many shards and bytes were deleted.
+
+        Raises:
+            ValueError: ``older_than_s`` is no number, or negative.
         """
+        if not 0 <= older_than_s < math.inf:
+            raise ValueError(f"older_than_s must be zero or more seconds, not {older_than_s!r}")
         before = self._folder.clock.now_ms() - int(older_than_s * 1000) + 1
         return pruning.prune(self._folder, before_ms=before)

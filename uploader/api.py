@@ -115,7 +115,7 @@ class AtomscaleApi:
         params: Mapping[str, str] | None = None,
         body: object = None,
     ) -> Answer:
-        return exchange(
+        answer = exchange(
             self._lines,
             method,
             f"{self.endpoint}{path}",
@@ -124,6 +124,7 @@ class AtomscaleApi:
             params=params,
             body_json=body,
         )
+        return answer.without(self._key.reveal())
 
     def _headers(self) -> dict[str, str]:
         return {"X-API-KEY": self._key.reveal()}

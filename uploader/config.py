@@ -86,7 +86,10 @@ def endpoint(given: str | None = None, environ: Mapping[str, str] = os.environ) 
 def spool_dir(given: str | os.PathLike[str] | None = None, environ: Mapping[str, str] = os.environ) -> Path:
     """The spool folder: the argument, the environment, or the user's data directory (never a cache)."""
     if given or environ.get(SPOOL_VARIABLE):
-        return Path(given or environ[SPOOL_VARIABLE]).expanduser().absolute()
+        try:
+            return Path(given or environ[SPOOL_VARIABLE]).expanduser().absolute()
+        except RuntimeError as error:
+            raise ConfigurationError(f"the spool folder cannot be told: {error}") from error
     return Path(platformdirs.user_data_dir("framespool", appauthor=False)) / "spool"
 
 

@@ -7,9 +7,10 @@ carries a signature reaches a log.
 import json
 import logging
 import re
+import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import httpx
@@ -21,7 +22,14 @@ from uploader.watchdog import Watch
 ANSWER_BYTES_MAX = 8 << 20
 """No answer of the protocol comes near this; what is longer is not the server's."""
 _EXCERPT_CHARS = 300
-_QUERY = re.compile(r"\?[^\s'\"]+")
+_HEADER_CHARS = 1000
+"""More of a header is kept nowhere: what counts as evidence is much shorter."""
+_SECRET_CHARS_MIN = 8
+# Up to what no URL holds as it is: a quote may stand in a query, before the signature.
+_QUERY = re.compile(r"\?[^\s<>]+")
+_ENCODINGS = {"Accept-Encoding": "gzip, deflate"}
+_PACKED = frozenset({"gzip", "x-gzip", "deflate"})
+_GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +39,7 @@ class Answer:
     Attributes:
         fault: what broke on the way, ``None`` when a whole answer arrived.
         status: the HTTP status, 0 when there was none.
-        headers: names in lower case.
+        headers: names in lower case; worths fit to be shown, and of a bearable length.
         text: the body, as text.
         words: what happened, for people; carries no secret.
     """
@@ -58,8 +66,16 @@ class Answer:
 
     @property
     def excerpt(self) -> str:
-        """The beginning of the body on one line."""
-        return printable(" ".join(self.text[: 4 * _EXCERPT_CHARS].split()))[:_EXCERPT_CHARS]
+        """The beginning of the body on one line, without queries: one may be a URL's signature."""
+        return printable(_QUERY.sub("?***", " ".join(self.text[: 4 * _EXCERPT_CHARS].split())))[:_EXCERPT_CHARS]
+
+    def without(self, secret: str) -> Self:
+        """The same without a secret that the other side repeats: a proxy's page may show the request's headers."""
+        if len(secret) < _SECRET_CHARS_MIN:
+            return self  # such a one stands in words by chance
+        headers = {name: worth.replace(secret, "***") for name, worth in self.headers.items()}
+        text, words = (one.replace(secret, "***") for one in (self.text, self.words))
+        return replace(self, headers=headers, text=text, words=words)
 
 
 def exchange(
@@ -83,7 +99,7 @@ def exchange(
                 url,
                 content=content,
                 json=body_json,
-                headers=headers,
+                headers={**_ENCODINGS, **(headers or {})},
                 params=params,
                 timeout=patience.timeout,
                 extensions={"trace": line.trace},
@@ -105,20 +121,20 @@ def exchange(
         return _broken(Fault.OVERSIZE, None, url)
     return Answer(
         status=response.status_code,
-        headers={name.lower(): value for name, value in response.headers.items()},
+        headers={name.lower(): printable(worth[:_HEADER_CHARS]) for name, worth in response.headers.items()},
         text=text,
-        words=f"{place(url)} answered {response.status_code} {printable(response.reason_phrase)}".rstrip(),
+        words=f"{place(url)} answered {response.status_code} {_short(response.reason_phrase)}".rstrip(),
     )
 
 
 def place(url: str) -> str:
-    """Host and path of a URL, without the query, which may hold a signature."""
+    """Host and the beginning of the path of a URL, without the query, which may hold a signature."""
     try:
         parts = urlsplit(url)
         port = f":{parts.port}" if parts.port else ""
     except ValueError:
         return "an unusable URL"
-    return printable(f"{parts.hostname}{port}{parts.path}")
+    return _short(f"{parts.hostname}{port}{parts.path}")
 
 
 def printable(text: str) -> str:
@@ -126,28 +142,50 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else "?" for char in text)
 
 
+def _short(text: str) -> str:
+    return printable(text[:_EXCERPT_CHARS])
+
+
 def _read(response: httpx.Response) -> str | None:
+    """The body as text; ``None`` when it is longer than any answer of the server's."""
     pieces, size = [], 0
-    for piece in response.iter_bytes():
+    for piece in response.iter_raw():
         size += len(piece)
         if size > ANSWER_BYTES_MAX:
             return None
         pieces.append(piece)
-    return b"".join(pieces).decode("utf-8", errors="replace")
+    body = b"".join(pieces)
+    encodings = [one.strip().lower() for one in response.headers.get("content-encoding", "").split(",")]
+    for encoding in reversed(encodings):
+        if encoding in _PACKED and body:
+            body = _unpacked(body)
+        if len(body) > ANSWER_BYTES_MAX:
+            return None
+    return body.decode("utf-8", errors="replace")
+
+
+def _unpacked(body: bytes) -> bytes:
+    """What was packed, at most a byte more than an answer may have: httpx would unpack terabytes from a few."""
+    unpacking = zlib.decompressobj(_GZIP_OR_ZLIB)
+    try:
+        found = unpacking.decompress(body, ANSWER_BYTES_MAX + 1)
+    except zlib.error as error:
+        raise httpx.DecodingError(str(error)) from error
+    if not unpacking.eof and len(found) <= ANSWER_BYTES_MAX:
+        raise httpx.DecodingError("the packed answer ends too early")
+    return found
 
 
 def _broken(fault: Fault, error: Exception | None, url: str) -> Answer:
-    reason = "" if error is None else _reason(error, url)
+    reason = "" if error is None else _reason(error)
     return Answer(fault=fault, words=words_of(fault, place(url), reason))
 
 
-def _reason(error: Exception, url: str) -> str:
+def _reason(error: Exception) -> str:
     """The error's own words, or its kind where those could repeat the URL."""
     if not isinstance(error, httpx.TransportError) or isinstance(error, httpx.TimeoutException):
         return type(error).__name__
-    words = str(error) or type(error).__name__
-    query = url.partition("?")[2]
-    return printable(words.replace(f"?{query}", "") if query else words)
+    return _short(_QUERY.sub("?***", str(error)) or type(error).__name__)
 
 
 class _WithoutQueries(logging.Filter):

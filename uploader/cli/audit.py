@@ -60,7 +60,7 @@ def _print_csv(found: StreamAudit) -> None:
         rows.writerow(
             [
                 found.stream.stream_id,
-                *(chunk[name] for name in _CHUNK),
+                *(_cell(chunk[name]) for name in _CHUNK),
                 *(_cell(receipt.get(name)) for name in _RECEIPT),
             ]
         )
@@ -69,5 +69,8 @@ def _print_csv(found: StreamAudit) -> None:
 
 def _cell(value: object) -> object:
     if isinstance(value, dict):
-        return " ".join(f"{name}={one}" for name, one in value.items())
-    return value
+        value = " ".join(f"{name}={one}" for name, one in value.items())
+    if not isinstance(value, str):
+        return value
+    # A server's words may hold what a terminal obeys; a person's reason may have several lines.
+    return "".join(char if char.isprintable() or char == "\n" else "?" for char in value)

@@ -1,6 +1,7 @@
 """What every command shares: the spool option, opening the spool, and errors without tracebacks."""
 
 import functools
+import math
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import click
 
 from spool import Limits, Spool, SpoolError
 from uploader import config
+from uploader.cli import screen, words
 from uploader.errors import ConfigurationError, UploaderError
 from uploader.sources import SourceError
 
@@ -27,11 +29,28 @@ spool_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for machines.")
 
 
+class NumberRange(click.FloatRange):
+    """A number within bounds; click's own lets NaN through, which is within none."""
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401 - click's signature
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> float:
+        """See click."""
+        number = float(super().convert(value, param, ctx))
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number.", param, ctx)
+        return number
+
+
 def fail(message: str, hint: str | None = None, *, code: int = BAD_NEWS) -> NoReturn:
     """Say what happened and what to do next on standard error, and exit."""
-    click.echo(f"framespool: {message}", err=True)
-    if hint:
-        click.echo(f"  {hint}", err=True)
+    # Both may quote a file's name or a server's words, and a terminal would obey what stands in them.
+    screen.say("\n".join(words.printable(line) for line in f"framespool: {message}".splitlines()), err=True)
+    for line in (hint or "").splitlines():
+        screen.say(f"  {words.printable(line)}", err=True)
     raise SystemExit(code)
 
 
@@ -46,6 +65,8 @@ def plain_errors(function: _F) -> _F:
             fail(str(error), error.hint, code=USAGE)
         except (SpoolError, UploaderError, SourceError) as error:
             fail(str(error), error.hint)
+        except OSError as error:  # the disk's own words: a name too long, a folder that may not be read
+            fail(str(error), "Check the path and its permissions.")
 
     return run  # type: ignore[return-value] # the same signature
 

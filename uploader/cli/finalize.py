@@ -8,7 +8,15 @@ import click
 from spool import Spool, Stream, StreamState
 from uploader import config
 from uploader.cli import screen
-from uploader.cli.common import BAD_NEWS, command_line, json_option, open_spool, plain_errors, spool_option
+from uploader.cli.common import (
+    BAD_NEWS,
+    NumberRange,
+    command_line,
+    json_option,
+    open_spool,
+    plain_errors,
+    spool_option,
+)
 from uploader.cli.endings import report_lines
 from uploader.cli.watching import Watching, spoken_warnings
 from uploader.errors import ConfigurationError
@@ -21,7 +29,7 @@ from uploader.streamer import FINALIZE_WAIT_S, RHEEDStreamer
 @spool_option
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0),
+    type=NumberRange(min=0),
     default=FINALIZE_WAIT_S,
     show_default=True,
     metavar="SECONDS",

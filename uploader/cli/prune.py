@@ -5,13 +5,13 @@ from pathlib import Path
 import click
 
 from uploader.cli import screen, words
-from uploader.cli.common import json_option, open_spool, plain_errors, spool_option
+from uploader.cli.common import NumberRange, json_option, open_spool, plain_errors, spool_option
 
 
 @click.command()
 @click.option(
     "--older-than",
-    type=click.FloatRange(min=0, max=1e12),
+    type=NumberRange(min=0, max=1e12),
     default=0.0,
     show_default=True,
     metavar="SECONDS",

@@ -2,6 +2,7 @@
 
 import functools
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast, get_args
@@ -9,6 +10,7 @@ from typing import Any, TypeVar, cast, get_args
 import click
 
 from spool import Limits
+from uploader.cli.common import NumberRange
 from uploader.cli.limits import limit_options
 from uploader.sources import Scaling, Simulator, Source
 from uploader.streamer import FINALIZE_WAIT_S, WorkerKind
@@ -57,7 +59,8 @@ class Wishes:
 
     def chunk_size_at(self, fps: float) -> int:
         """The most frames in a chunk: two seconds of them by default, the least that the server takes."""
-        return self.chunk_size or max(_CHUNK_FRAMES_MIN, math.ceil(SECONDS_PER_CHUNK * fps))
+        # A damaged file may claim any rate: that it is no rate is for the settings to say.
+        return self.chunk_size or max(_CHUNK_FRAMES_MIN, math.ceil(min(SECONDS_PER_CHUNK * fps, sys.maxsize)))
 
     def rotation_of(self, source: Source) -> float:
         """Rotations per minute, as asked for or as simulated; stationary otherwise."""
@@ -74,7 +77,7 @@ class Wishes:
 _OPTIONS = (
     click.option(
         "--fps",
-        type=click.FloatRange(min=0, min_open=True),
+        type=NumberRange(min=0, min_open=True),
         help="Frames per second.  [default: as the source says]",
     ),
     click.option(
@@ -84,7 +87,7 @@ _OPTIONS = (
         "--chunk-size", type=click.IntRange(min=1), help="The most frames in a chunk.  [default: 2 s of them]"
     ),
     click.option(
-        "--rotations-per-min", type=click.FloatRange(min=0), help="Of the sample.  [default: 0, or as simulated]"
+        "--rotations-per-min", type=NumberRange(min=0), help="Of the sample.  [default: 0, or as simulated]"
     ),
     click.option("--name", help="What people call the stream.  [default: the source's name]"),
     click.option("--sample", help="Physical sample: a name (created when new) or a UUID."),
@@ -95,7 +98,7 @@ _OPTIONS = (
     click.option("--endpoint", help="The server's base URL.  [default: AS_API_ENDPOINT, then the vendor's]"),
     click.option(
         "--drain-timeout",
-        type=click.FloatRange(min=0),
+        type=NumberRange(min=0),
         default=FINALIZE_WAIT_S,
         show_default=True,
         metavar="SECONDS",

@@ -27,6 +27,8 @@ SLOWEST_BYTES_PER_S = 1000
 """A body that is taken more slowly than this is not going to arrive; the try is ended."""
 KEY_PROBE_S = 5.0
 """The least time between two tries with a key that was refused."""
+URL_CHARS_MAX = 8192
+"""No store takes a longer one; its path goes into every receipt."""
 
 _CHUNK_REFUSALS = frozenset({400, 413, 422})
 _CHUNK_KEY = re.compile(r"/frames/c/([0-9]{1,10})/0/0$", re.ASCII)
@@ -132,7 +134,8 @@ class AtomscaleDestination:
         except ValueError:
             return False
         allowed = ("https",) if self.url.startswith("https:") else ("http", "https")
-        return parts.scheme in allowed and bool(parts.hostname) and url.isascii() and url.isprintable()
+        is_plain = len(url) <= URL_CHARS_MAX and url.isascii() and url.isprintable()
+        return parts.scheme in allowed and bool(parts.hostname) and is_plain
 
 
 def chunk_metadata(stream: Stream, chunk: Chunk) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from uploader.sources.base import Frame, SourceError, decoding, same_shape, summary
+from uploader.sources.base import Frame, SourceError, bearable, decoding, same_shape, summary
 from uploader.sources.pixels import Scaling, to_grey
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ FRAMES_NAME = "frames"
 """Name of the array to look for in a Zarr group."""
 
 _BLOCK_BYTES_MAX = 64 * 2**20
+_CHUNK_BYTES_MAX = 2**31  # the codecs take no more
+_PIECES_MAX = 4096
 _COLOUR_CHANNELS = (3, 4)
 
 
@@ -188,20 +190,40 @@ def _rate(recorded: object) -> float | None:
 
 def _zarr_images(array: ZarrArray, path: Path) -> Iterator[NDArray[Any]]:
     count = _frame_count(array.shape, path)
-    if array.ndim == 2:  # noqa: PLR2004 - (H, W)
+    is_single = array.ndim == 2  # noqa: PLR2004 - (H, W)
+    pieces = _pieces_of(array, array.shape if is_single else array.shape[1:], path)
+    if is_single:
         with decoding(str(path)):
             image = np.asarray(array[...])
         yield image
         return
     frame_bytes = array.dtype.itemsize * math.prod(array.shape[1:])
-    step = _block_frames(array.chunks[0], frame_bytes)
+    step = _block_frames(array.chunks[0], frame_bytes, pieces)
     for start in range(0, count, step):
         with decoding(f"{path}, frames {start} to {min(start + step, count) - 1}"):
             block = np.asarray(array[start : start + step])
         yield from block
 
 
-def _block_frames(chunk_frames: int, frame_bytes: int) -> int:
-    """Return how many frames to read at a time: whole chunks if they fit, within the limit of memory."""
-    fitting = max(1, _BLOCK_BYTES_MAX // frame_bytes)
+def _pieces_of(array: ZarrArray, image: tuple[int, ...], path: Path) -> int:
+    """Return how many chunks an image of this shape is in, refusing what only damaged metadata asks for.
+
+    Any of it could be read: what a store does not have reads as its fill value.
+    """
+    with decoding(str(path)):
+        bearable(image, array.dtype.itemsize, str(path))
+        bearable(array.chunks, array.dtype.itemsize, f"{path}, a chunk", most=_CHUNK_BYTES_MAX)
+        chunk = array.chunks[-len(image) :]
+        pieces = math.prod(-(-size // each) for size, each in zip(image, chunk, strict=True))
+    if pieces > _PIECES_MAX:
+        raise SourceError(
+            f"{path}: an image is in {pieces} pieces, more than {_PIECES_MAX}",
+            hint="Its metadata may be damaged; if it is not, save the frames with larger chunks.",
+        )
+    return pieces
+
+
+def _block_frames(chunk_frames: int, frame_bytes: int, pieces: int) -> int:
+    """Return how many frames to read at a time: whole chunks if they fit, within the limits."""
+    fitting = max(1, min(_BLOCK_BYTES_MAX // frame_bytes, chunk_frames * (_PIECES_MAX // pieces)))
     return fitting - fitting % chunk_frames if fitting > chunk_frames else min(fitting, chunk_frames)

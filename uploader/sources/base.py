@@ -10,6 +10,7 @@ Invariants:
 
 from __future__ import annotations
 
+import math
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 
 Frame: TypeAlias = NDArray[np.uint8]
 """One image: `uint8`, `(H, W)`, C order."""
+
+IMAGE_BYTES_MAX = 2**30
+"""No camera's image comes near this; a damaged header may ask for terabytes."""
+
+_REASON_CHARS = 500
 
 
 class SourceError(Exception):
@@ -94,6 +100,25 @@ def same_shape(frame: Frame, expected: tuple[int, int], where: str) -> Frame:
     )
 
 
+def bearable(shape: tuple[int, ...], itemsize: int, where: str, *, most: int = IMAGE_BYTES_MAX) -> None:
+    """Refuse pixels that would take more memory than any real ones, before it is asked for.
+
+    Args:
+        shape: of the array that is about to be decoded.
+        itemsize: bytes of one of its elements.
+        where: The file and what in it, for the message.
+        most: Bytes that it may have.
+
+    Raises:
+        SourceError: It is larger.
+    """
+    if math.prod(shape) * itemsize > most:
+        raise SourceError(
+            f"{where}: {' x '.join(map(str, shape))} samples of {itemsize} bytes are more than any image has",
+            hint="Its header may be damaged: open it in another program to see whether it is whole.",
+        )
+
+
 def summary(
     kind: str, shape: tuple[int, int], *, length: int | None = None, frame_rate: float | None = None
 ) -> str:
@@ -123,7 +148,8 @@ def decoding(where: str) -> Iterator[None]:
         raise SourceError(f"{where}: not allowed to read it", hint="Check the file's permissions.") from error
     # Decoders of damaged files raise almost anything: SyntaxError, struct.error, EOFError, KeyError.
     except Exception as error:
-        reason = str(error).strip() or type(error).__name__
+        # They also repeat what they have found in the file, at any length.
+        reason = str(error).strip()[:_REASON_CHARS] or type(error).__name__
         raise SourceError(
             f"{where}: cannot be read: {reason}",
             hint="Open it in another program to see whether it is whole.",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from uploader.sources.arrays import open_npy, open_zarr
-from uploader.sources.base import Source, SourceError
+from uploader.sources.base import Source, SourceError, decoding
 from uploader.sources.images import IMAGE_SUFFIXES, TIFF_SUFFIXES, open_folder, open_image
 from uploader.sources.pixels import Scaling, ScalingKind
 from uploader.sources.simulator import Simulator
@@ -25,6 +25,7 @@ UNDERSTOOD = (
 )
 
 _SIMULATOR_SCHEME = "sim"
+_SHOWN_CHARS = 300  # of what was typed
 # At least two letters: a single one before a colon is a Windows drive.
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 # What marks the root of a Zarr array or group: format 3, then format 2.
@@ -49,9 +50,12 @@ def open_source(text: str, *, scaling: Scaling | None = None) -> Source:
     if scheme is not None and scheme[1].lower() == _SIMULATOR_SCHEME:
         return _open_simulator(text[scheme.end() :], scaling)
     path = Path(text)
-    if not text or "\0" in text or not path.exists():
-        raise _not_there(text, scheme[1] if scheme is not None else None)
-    return _opener(path)(path, scaling=scaling)
+    # The name may be too long for the disk, or in a folder that is closed to us.
+    with decoding(str(path)[:_SHOWN_CHARS]):
+        if not text or "\0" in text or not path.exists():
+            raise _not_there(text, scheme[1] if scheme is not None else None)
+        opener = _opener(path)
+    return opener(path, scaling=scaling)
 
 
 def _open_simulator(settings: str, scaling: Scaling | None) -> Simulator:
@@ -68,6 +72,9 @@ def _opener(path: Path) -> Callable[..., Source]:
     if path.is_dir():
         is_zarr = suffix == ".zarr" or any((path / mark).exists() for mark in _ZARR_MARKS)
         return open_zarr if is_zarr else open_folder
+    if not path.is_file():
+        # Reading a pipe or a device would wait for ever.
+        raise SourceError(f"{path}: is neither a file nor a folder", hint=UNDERSTOOD)
     by_suffix: dict[str, Callable[..., Source]] = {
         ".npy": open_npy,
         **dict.fromkeys(IMAGE_SUFFIXES, open_image),
@@ -82,8 +89,9 @@ def _opener(path: Path) -> Callable[..., Source]:
 
 
 def _not_there(text: str, scheme: str | None) -> SourceError:
+    shown = text[:_SHOWN_CHARS]
     if scheme is not None:
         return SourceError(
-            f"{text!r}: {scheme}: is not a kind of source, and no such file exists", hint=UNDERSTOOD
+            f"{shown!r}: {scheme}: is not a kind of source, and no such file exists", hint=UNDERSTOOD
         )
-    return SourceError(f"{text!r}: no such file or folder", hint=f"Check the path. {UNDERSTOOD}")
+    return SourceError(f"{shown!r}: no such file or folder", hint=f"Check the path. {UNDERSTOOD}")

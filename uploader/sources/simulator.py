@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 SIDE_MIN, SIDE_MAX = 32, 8192
 """Smallest and largest height and width, in pixels."""
 
+_SMALLEST = 1e-6
 _DAMPING_PERIODS = 6.0
 _MEAN_REFLECTIVITY = 0.55
 _SPOT_SHARE = 0.5  # how much of the oscillation the other spots follow
@@ -78,7 +79,8 @@ class SimulatorSettings:
         for name in ("height", "width"):
             self._require(name, lambda side: SIDE_MIN <= side <= SIDE_MAX, f"from {SIDE_MIN} to {SIDE_MAX} pixels")
         for name in ("fps", "growth_period_s"):
-            self._require(name, lambda number: number > 0, "positive")
+            # Smaller ones are positive too, but a time divided by them is no number any more.
+            self._require(name, lambda number: number >= _SMALLEST, f"{_SMALLEST:g} or more")
         for name in ("frames", "dark_every"):
             self._require(name, lambda number: number is None or number > 0, "positive, or none")
         for name in ("seed", "brightness_electrons", "gain", "offset"):

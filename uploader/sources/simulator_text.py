@@ -10,6 +10,8 @@ from uploader.sources.simulator import SimulatorSettings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_SHOWN_CHARS = 100  # of what was typed
+
 
 def parse_simulator(text: str) -> SimulatorSettings:
     """Read `key=value` pairs separated by commas, such as `frames=200,rpm=15`; empty text gives the defaults.
@@ -21,14 +23,14 @@ def parse_simulator(text: str) -> SimulatorSettings:
     for pair in text.split(",") if text.strip() else ():
         key, equals, value = (part.strip() for part in pair.partition("="))
         if key not in _KEYS:
-            raise SourceError(f"simulator: unknown setting {key!r}", hint=_KNOWN)
+            raise SourceError(f"simulator: unknown setting {key[:_SHOWN_CHARS]!r}", hint=_KNOWN)
         field, read, kind = _KEYS[key]
         if field in given:
             raise SourceError(f"simulator: {key} is given twice", hint="Keep one of them.")
         try:
             given[field] = read(value)
         except ValueError as error:
-            found = repr(value) if equals else "nothing"
+            found = repr(value[:_SHOWN_CHARS]) if equals else "nothing"
             raise SourceError(f"simulator: {key} must be {kind}, not {found}", hint=_KNOWN) from error
     return SimulatorSettings(**given)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from uploader.sources.base import Frame, SourceError, decoding, missing_extra, same_shape, summary
+from uploader.sources.base import Frame, SourceError, bearable, decoding, missing_extra, same_shape, summary
 from uploader.sources.pixels import Scaling, to_grey
 
 if TYPE_CHECKING:
@@ -148,6 +148,7 @@ def _read_page(tiff: TiffFile, number: int, where: str) -> NDArray[Any]:
         # tifffile would read a part that was never written as zeros.
         if any(count == 0 for count in page.databytecounts):
             raise SourceError(f"{where}: some of its pixels were never written", hint=_HINT)
+        bearable(page.shape, page.dtype.itemsize, where)
         pixels: NDArray[Any] = page.asarray()
         if page.axes == "SYX":
             return np.moveaxis(pixels, 0, 2)
