@@ -4,32 +4,29 @@ import logging
 import multiprocessing
 import random
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import cache
 
-from tools.powerloss.judge import Verdict, judge, judge_rebuilt, without_index
-from tools.powerloss.promises import Promised, allowed, digest
-from tools.powerloss.volume import File, Image, NameChange, Op, Volume, sized, synced, torn, written
+from tools.powerloss.images import SYSTEMATIC, WITHOUT_INDEX, image_of
+from tools.powerloss.judge import Verdict, judge, judge_rebuilt
+from tools.powerloss.owed import Account, Owed
+from tools.powerloss.volume import Image, Op, Volume
 
 PROCESSES = 2
 _MERGED_BYTES_MAX = 1 << 16
 
-SYSTEMATIC = ("none", "all", "names", "names+sizes", "bytes")
-"""What survives without fsync: nothing; everything; names without bytes; names and sizes; bytes without names."""
-
-WITHOUT_INDEX = ("none, no index", "all, no index")
-"""Two of them once more, with the index gone altogether: what was pushed is rebuilt from the shards."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cut:
-    """One image of one cut: after how many operations, which image, and what may be promised by then."""
+    """One image of one cut: after how many operations, which image, and what is owed by then."""
 
+    seed: int
     ops: int
     choice: str
     image: Image
-    allowed: list[Promised]
+    owed: Owed
 
 
 @dataclass(slots=True, kw_only=True)
@@ -37,16 +34,25 @@ class Loss:
     """A broken promise, with what is needed to see it again.
 
     Attributes:
+        seed: of the random images.
         ops: after so many operations.
         choice: which image of that cut.
         why: the promise.
         first: the cut before, when this one hit the recovery from it.
+        workload: whose recording.
     """
 
+    seed: int
     ops: int
     choice: str
     why: str
     first: str = ""
+    workload: str = ""
+
+    @property
+    def name(self) -> str:
+        """For ``--only``."""
+        return f"{self.workload}/{self.first}{'/' if self.first else ''}{self.seed}:{self.ops}:{self.choice}"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -71,7 +77,7 @@ class Figures:
 
     def summary(self) -> dict[str, object]:
         """For ``--json``."""
-        return asdict(self)
+        return {**asdict(self), "losses": [{**asdict(loss), "name": loss.name} for loss in self.losses]}
 
 
 def merged(ops: Sequence[Op]) -> list[Op]:
@@ -95,26 +101,6 @@ def merged(ops: Sequence[Op]) -> list[Op]:
     return done
 
 
-def image_of(volume: Volume, choice: str, seed: str) -> Image:
-    """The image of a choice: one of `SYSTEMATIC` or `WITHOUT_INDEX`, or ``random-N`` drawn from the seed."""
-    if choice in WITHOUT_INDEX:
-        return without_index(image_of(volume, choice.partition(",")[0], seed))
-    if choice in SYSTEMATIC:
-        how = {"none": synced, "all": written, "names": synced, "names+sizes": sized, "bytes": written}[choice]
-        return volume.image(keep=lambda _: choice not in ("none", "bytes"), content=how)
-    chance = random.Random(f"{seed}:{choice}")  # noqa: S311 - chosen to be repeatable
-    likely = chance.choice((0.1, 0.5, 0.9))
-
-    def keep(_: NameChange) -> bool:
-        return chance.random() < likely
-
-    def content(file: File) -> bytes:
-        pick = chance.choice((synced, written, sized, None))
-        return torn(file, chance) if pick is None else pick(file)
-
-    return volume.image(keep=keep, content=content)
-
-
 def cuts(
     ops: list[Op],
     *,
@@ -122,7 +108,8 @@ def cuts(
     systematic: Sequence[str] = SYSTEMATIC,
     random_images: int = 0,
     start: int = 0,
-    before: list[Promised] | None = None,
+    before: Owed | None = None,
+    where: Container[int] | None = None,
 ) -> Iterator[Cut]:
     """The images to judge.
 
@@ -132,22 +119,53 @@ def cuts(
         systematic: which of `SYSTEMATIC` and `WITHOUT_INDEX` to make at every cut.
         random_images: how many besides, spread over the cuts by chance.
         start: the first cut; before it is what the volume held at the start.
-        before: what was promised at the start.
+        before: what was owed at the start.
+        where: only cuts after so many operations; ``None`` for everywhere.
     """
     chance = random.Random(seed)  # noqa: S311 - chosen to be repeatable
-    extra = [0] * (len(ops) + 1)
-    for _ in range(random_images):
-        extra[chance.randint(start, len(ops))] += 1
-    volume = Volume()
+    places = [at for at in range(start, len(ops) + 1) if where is None or at in where]
+    extra = Counter(chance.choices(places, k=random_images))
+    volume, account = Volume(), Account(before)
     for at in range(len(ops) + 1):
         if at:
             volume.apply(ops[at - 1])
-        if at < start:
+        if at > start:
+            account.take(ops[at - 1])
+        if at < start or (where is not None and at not in where):
             continue
-        promised = allowed(ops[start:at], before)
         for choice in (*systematic, *(f"random-{number}" for number in range(extra[at]))):
             image = image_of(volume, choice, f"{seed}:{at}")
-            yield Cut(ops=at, choice=choice, image=image, allowed=promised)
+            yield Cut(seed=seed, ops=at, choice=choice, image=image, owed=account.owed)
+
+
+def only(ops: list[Op], name: str, *, start: int = 0, before: Owed | None = None) -> Iterator[Cut]:
+    """The one image of a finding: ``SEED:OPERATIONS:IMAGE``."""
+    seed, at, choice = name.split(":")
+    volume, account = Volume(), Account(before)
+    for number, op in enumerate(ops[: int(at)]):
+        volume.apply(op)
+        if number >= start:
+            account.take(op)
+    image = image_of(volume, choice, f"{seed}:{at}")
+    yield Cut(seed=int(seed), ops=int(at), choice=choice, image=image, owed=account.owed)
+
+
+def before_journal_syncs(ops: Sequence[Op]) -> set[int]:
+    """The cuts right before SQLite's journal becomes durable: where it may be torn."""
+    journals = {op.ino for op in ops if op.kind == "create" and op.name.endswith("-journal")}
+    return {at for at, op in enumerate(ops) if op.kind == "fsync" and op.ino in journals}
+
+
+def without_sqlite_dirsync(ops: Sequence[Op]) -> list[Op]:
+    """The recording of an SQLite that was built not to fsync the directory after its journal's first fsync."""
+    # Its last one, at the end of a commit, follows zeros over the journal's header.
+    first = {at + 1 for at in before_journal_syncs(ops) if any(ops[at - 1].data)}
+    return [op for at, op in enumerate(ops) if not (op.kind == "fsync_dir" and at in first)]
+
+
+def after_returns(ops: Sequence[Op]) -> set[int]:
+    """The cuts right after a step has returned: where what is owed has just become more."""
+    return {at for at, op in enumerate(ops, start=1) if op.kind == "note" and b"returned" in op.data}
 
 
 def run(
@@ -174,31 +192,35 @@ def run(
         cut, future = open_verdicts.popleft()
         verdict = future.result()
         if verdict.lost is not None:
-            figures.losses.append(Loss(ops=cut.ops, choice=cut.choice, why=verdict.lost))
+            figures.losses.append(Loss(seed=cut.seed, ops=cut.ops, choice=cut.choice, why=verdict.lost))
         figures.litter.update(verdict.litter)
         progress(figures)
 
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(PROCESSES, context, initializer=_be_quiet) as judges:
-        for cut in every:
-            where.add(cut.ops)
-            key = (cut.image.key(), "".join(map(digest, cut.allowed)))
-            if key in tried:
-                figures.repeats += 1
-                continue
-            tried.add(key)
-            figures.images += 1
-            figures.cuts = len(where)
-            how = judge_rebuilt if cut.choice in WITHOUT_INDEX else judge
-            open_verdicts.append((cut, judges.submit(how, cut.image, cut.allowed)))
-            while len(open_verdicts) > 4 * PROCESSES:
-                settle()
-            if losses_max is not None and len(figures.losses) >= losses_max:
-                break
-        while open_verdicts:
+    for cut in every:
+        where.add(cut.ops)
+        key = (cut.image.key(), cut.owed.key())
+        if key in tried:
+            figures.repeats += 1
+            continue
+        tried.add(key)
+        figures.images += 1
+        figures.cuts = len(where)
+        how = judge_rebuilt if cut.choice in WITHOUT_INDEX else judge
+        open_verdicts.append((cut, _judges().submit(how, cut.image, cut.owed)))
+        while len(open_verdicts) > 4 * PROCESSES:
             settle()
+        if losses_max is not None and len(figures.losses) >= losses_max:
+            break
+    while open_verdicts:
+        settle()
     figures.cuts = len(where)
     return figures
+
+
+@cache
+def _judges() -> ProcessPoolExecutor:
+    """Started once, because starting takes longer than a hundred verdicts; they end with this process."""
+    return ProcessPoolExecutor(PROCESSES, multiprocessing.get_context("spawn"), initializer=_be_quiet)
 
 
 def _be_quiet() -> None:

@@ -1,15 +1,18 @@
 """A FUSE file system that logs every operation in the order it was taken.
 
 The file ``.notes`` in its root is no part of the volume: a line written there becomes a note in the log, at
-exactly that moment. It is how the program on the mount says what has returned.
+exactly that moment. It is how the program on the mount says what has returned. A line ``{"fault": ...}`` breaks
+the disk: see `Fault`.
 """
 
 import errno
+import json
 import os
 import signal
 import stat
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tools.powerloss.volume import ROOT, Op, Volume
@@ -21,6 +24,25 @@ NOTES = ".notes"
 _NOTES_INO = 2
 _BLOCK_BYTES = 4096
 _BLOCKS = 1 << 22
+
+
+@dataclass(slots=True, kw_only=True)
+class Fault:
+    """Operations that fail, as told by the program on the mount.
+
+    Attributes:
+        kind: of `Op`.
+        name: in the name of the file or directory that it is about.
+        error: the errno.
+        skip: so many pass first.
+        times: so many fail then.
+    """
+
+    kind: str
+    name: str
+    error: int
+    skip: int = 0
+    times: int = 1
 
 
 class LoggingFileSystem:
@@ -41,6 +63,7 @@ class LoggingFileSystem:
         self._now = time.time_ns()
         self._ready = ready
         self._crash_at: int | None = None
+        self._fault: Fault | None = None
         self._next_ino = _NOTES_INO + 1
         for op in base:
             self._take(op)
@@ -51,8 +74,34 @@ class LoggingFileSystem:
         if self._crash_at is not None and len(self.log) >= self._crash_at:
             self._kill_caller()
             raise OSError(errno.EIO, "the power is off")
+        self._fail(op)
         self._volume.apply(op)
         self.log.append(op)
+
+    def _fail(self, op: Op) -> None:
+        fault = self._fault
+        if (
+            fault is None
+            or op.kind != fault.kind
+            or not fault.times
+            or fault.name not in " ".join(self._volume.paths(op))
+        ):
+            return
+        if fault.skip:
+            fault.skip -= 1
+            return
+        fault.times -= 1
+        if op.kind == "fsync":
+            failed = Op(kind="fsync_failed", ino=op.ino)
+            self._volume.apply(failed)
+            self.log.append(failed)
+        raise OSError(fault.error, os.strerror(fault.error))
+
+    def _note(self, text: bytes) -> None:
+        said = json.loads(text)
+        if "fault" in said:
+            self._fault = Fault(**said["fault"]) if said["fault"] else None
+        self._take(Op(kind="note", data=text))
 
     def _kill_caller(self) -> None:
         import mfusepy  # type: ignore[import-untyped] # noqa: PLC0415 - only where a mount is wanted
@@ -161,7 +210,7 @@ class LoggingFileSystem:
     def write(self, _path: str | None, data: bytes, offset: int, fh: int) -> int:
         """See ``pwrite(2)``."""
         if fh == _NOTES_INO:
-            self._take(Op(kind="note", data=bytes(data)))
+            self._note(bytes(data))
         else:
             self._take(Op(kind="write", ino=fh, offset=offset, data=bytes(data)))
         return len(data)

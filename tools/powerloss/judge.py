@@ -4,20 +4,22 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from spool import Chunk, ChunkConflict, Limits, Spool, Stream, StreamSealed, shards
+from spool import Limits, Spool
+from spool import folder as spool_folder
 from spool.testing import START_MS, FakeClock, check_invariants
 from tools.powerloss import promises
-from tools.powerloss.promises import Promised
+from tools.powerloss.forgetful import small_reserve
+from tools.powerloss.frames import Lost, check_frames, push_all_again
+from tools.powerloss.owed import Owed
+from tools.powerloss.promises import MISSING, Promised
 from tools.powerloss.volume import Image
+
+__all__ = ["Lost", "Verdict", "check_folder", "judge", "judge_rebuilt"]
 
 LATER_MS = START_MS + 3_600_000
 _STREAM = re.compile("[0-9]{8}t[0-9]{6}-[0-9a-f]{12}")
@@ -25,6 +27,7 @@ _FORMAT = [
     re.compile(pattern)
     for pattern in (
         r"index\.sqlite3(-journal)?",
+        r"ledger\.jsonl(\.[0-9a-f]{32}\.aside)?",
         "reserve",
         r"(incoming|workers)/[0-9a-f]+\.lock",
         r"streams/[^/]+/stream\.json",
@@ -33,10 +36,6 @@ _FORMAT = [
     )
 ]
 _FAST = Path("/dev/shm")  # noqa: S108 - memory, so that thousands of images cost no disk
-
-
-class Lost(AssertionError):
-    """A promise was broken; the message says which."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,28 +51,23 @@ class Verdict:
     litter: tuple[str, ...] = ()
 
 
-def judge(image: Image, allowed: list[Promised]) -> Verdict:
+def judge(image: Image, owed: Owed) -> Verdict:
     """Open the spool on an image, hold what it says against the promises, and go on working with it."""
-    return _verdict(image, allowed, _check)
+    return _verdict(image, owed, _check)
 
 
-def judge_rebuilt(image: Image, allowed: list[Promised]) -> Verdict:
+def judge_rebuilt(image: Image, owed: Owed) -> Verdict:
     """The same for an image whose index is gone: every stream and every chunk kept here must be found again."""
-    return _verdict(image, allowed, _check_rebuilt)
+    return _verdict(image, owed, _check_rebuilt)
 
 
-def without_index(image: Image) -> Image:
-    """The image, its index and the index's journal gone."""
-    names = {name: ino for name, ino in image.names.items() if not name.startswith("spool/index.sqlite3")}
-    return Image(names=names, contents=image.contents)
-
-
-def _verdict(image: Image, allowed: list[Promised], check: Callable[[Path, list[Promised]], None]) -> Verdict:
-    with tempfile.TemporaryDirectory(prefix="powerloss-", dir=_FAST if _FAST.is_dir() else None) as folder:
+def _verdict(image: Image, owed: Owed, check: Callable[[Path, Owed], None]) -> Verdict:
+    fast = _FAST if _FAST.is_dir() else None
+    with small_reserve(), tempfile.TemporaryDirectory(prefix="powerloss-", dir=fast) as folder:
         _materialise(image, Path(folder))
         root = Path(folder) / "spool"
         try:
-            check(root, allowed)
+            check(root, owed)
         except Exception as error:  # noqa: BLE001 - whatever keeps a person from the spool is a loss
             return Verdict(lost=f"{type(error).__name__}: {error}".replace(folder, "")[:2000])
         return Verdict(litter=_litter(root))
@@ -92,14 +86,33 @@ def _materialise(image: Image, folder: Path) -> None:
             path.write_bytes(image.contents[ino])
 
 
-def _check(root: Path, allowed: list[Promised]) -> None:
+def _check(root: Path, owed: Owed) -> None:
+    check_folder(root, owed.states, head=owed.head, has_reserve=owed.has_reserve)
+
+
+def check_folder(
+    root: Path, allowed: list[Promised], *, head: tuple[int, str] = (0, ""), has_reserve: bool = False
+) -> None:
+    """Open the spool in a folder twice, hold what it says against what was promised, and push on.
+
+    Args:
+        root: the spool's folder.
+        allowed: the states that may be found.
+        head: the last ledger row that must be there: its number and its digest in hex.
+        has_reserve: the spare bytes must be there.
+
+    Raises:
+        Lost: a promise was broken.
+    """
     # The first opening recovers; the second must find nothing left to do.
     with _opened(root) as spool:
         seen = promises.observed(spool)
         if seen not in allowed:
             raise Lost(_difference(allowed[0], seen))
+        _check_head(spool, head)
+        _check_reserve(root, is_owed=has_reserve)
         check_invariants(spool)
-        _check_frames(spool)
+        check_frames(spool)
         rows = sum(1 for _ in spool.events())
     before = _listing(root)
     with _opened(root) as spool:
@@ -107,28 +120,61 @@ def _check(root: Path, allowed: list[Promised]) -> None:
             raise Lost("a second opening changed the spool")
         if (now := _listing(root)) != before:
             raise Lost(f"a second opening changed files: {sorted(now ^ before)}")
-        if _push_all_again(spool):
+        if push_all_again(spool):
             check_invariants(spool)
 
 
-def _check_rebuilt(root: Path, allowed: list[Promised]) -> None:
+def _check_head(spool: Spool, head: tuple[int, str]) -> None:
+    """The ledger goes on from where it was: nothing that was durable is gone from it or written anew."""
+    seq, digest = head
+    events = list(spool.events())
+    if seq > len(events):
+        raise Lost(f"the ledger had {seq} rows and has {len(events)}")
+    if seq and events[seq - 1].digest.hex() != digest:
+        raise Lost(f"row {seq} of the ledger, or one before it, is another one")
+
+
+def _check_reserve(root: Path, *, is_owed: bool) -> None:
+    """A full disk can still acknowledge."""
+    path = root / "reserve"
+    if path.exists():
+        block = path.read_bytes()
+        if len(block) != spool_folder.RESERVE_BYTES or not any(block):
+            raise Lost("the reserve is there and sets nothing aside")
+    elif is_owed:
+        raise Lost("a chunk was accepted and the reserve is gone: a full disk could not acknowledge it")
+
+
+def _check_rebuilt(root: Path, owed: Owed) -> None:
     with _opened(root) as spool:
         seen = promises.observed(spool)
-        for name, stream in allowed[0].items():
+        for name, stream in owed.states[0].items():
             if name not in seen:
                 raise Lost(f"stream {name} is not found again")
             if stream["state"] != "open" and seen[name]["state"] == "open":
                 raise Lost(f"stream {name} was {stream['state']} and is open again")
-            for idx, chunk in stream["chunks"].items():
+            for idx in stream["chunks"]:
+                # The ledger's copy lags: a chunk may be told as waiting or parked that was moved on since, but
+                # never as more than it was or what was under way has made of it.
+                chunks = [state[name]["chunks"][idx] for state in owed.states]
                 again = seen[name]["chunks"].get(idx, {"state": "missing"})
-                is_kept = chunk["state"] != "discarded" and not chunk["pruned"]
-                # What was under way may have removed it.
-                later = allowed[-1][name]["chunks"][idx]
-                may_go = later["state"] == "discarded" or later["pruned"]
-                if is_kept and not may_go and again["state"] != "spooled":
+                is_kept = not any(map(_may_be_gone, chunks))
+                if is_kept and again["state"] not in ("spooled", "parked", *(chunk["state"] for chunk in chunks)):
                     raise Lost(f"chunk {idx} of {name} is {again['state']} after the index was rebuilt")
         check_invariants(spool)
-        _check_frames(spool)
+        gone = {(name, idx) for name, idx, chunk in _each_chunk(owed.states) if _may_be_gone(chunk)}
+        check_frames(spool, gone)
+
+
+def _each_chunk(states: list[Promised]) -> Iterator[tuple[str, int, dict[str, Any]]]:
+    for state in states:
+        for name, stream in state.items():
+            for idx, chunk in stream["chunks"].items():
+                yield name, idx, chunk
+
+
+def _may_be_gone(chunk: dict[str, Any]) -> bool:
+    return bool(chunk["state"] == "discarded" or chunk["pruned"] or chunk["parked"] == MISSING)
 
 
 def _opened(root: Path) -> Spool:
@@ -152,75 +198,12 @@ def _flat(state: Promised) -> dict[str, Any]:
     return flat
 
 
-def _check_frames(spool: Spool) -> None:
-    """What a worker would send, and what was pruned, is exactly what was pushed."""
-    for stream in spool.streams():
-        leased = spool.lease(stream.stream_id, "judge", ttl_s=60, take_over=True)
-        assert leased is not None
-        for chunk in spool.chunks(stream.stream_id):
-            if chunk.sha256 != _sha256(stream.settings.name, chunk.chunk_idx):
-                raise Lost(f"chunk {chunk.chunk_idx} of {stream.settings.name} has another digest")
-            if chunk.disk_bytes and not _are_pushed(leased.read(chunk), stream, chunk):
-                raise Lost(f"chunk {chunk.chunk_idx} of {stream.settings.name} has other frames")
-        leased.release()
-
-
-def _are_pushed(body: bytes, stream: Stream, chunk: Chunk) -> bool:
-    # Decoding the same bytes a thousand times says nothing new.
-    return _decodes_to(body, stream.settings.name, chunk.chunk_idx, (chunk.n, chunk.height, chunk.width))
-
-
-@lru_cache(maxsize=256)
-def _decodes_to(body: bytes, stream: str, idx: int, shape: tuple[int, int, int]) -> bool:
-    n, height, width = shape
-    frames = shards.decode(body, n=n, height=height, width=width)
-    return np.array_equal(frames, promises.frames_of(stream, idx))
-
-
-@lru_cache(maxsize=256)
-def _sha256(stream: str, idx: int) -> str:
-    with ThreadPoolExecutor(1) as threads:
-        return shards.encode(promises.frames_of(stream, idx), threads, runs_per_chunk=1).sha256
-
-
 def _litter(root: Path) -> tuple[str, ...]:
     """What lies there with nobody using the spool, and is no part of its format."""
     found = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file() or path.is_symlink()}
     found |= {path.relative_to(root).as_posix() for path in root.glob("incoming/*") if path.is_dir()}
     strange = [name for name in found if not any(part.fullmatch(name) for part in _FORMAT)]
     return tuple(sorted({re.sub("[0-9a-f]{32}", "X", _STREAM.sub("S", name)) for name in strange}))
-
-
-def _push_all_again(spool: Spool) -> bool:
-    """Every chunk again with the same frames, and a new one; whether any stream still takes chunks."""
-    any_open = False
-    for stream in spool.streams():
-        name = stream.settings.name
-        if stream.state != "open":
-            try:
-                _push(spool, stream, 90)
-            except StreamSealed:
-                continue
-            raise Lost(f"{name} is {stream.state} and takes a chunk")
-        any_open = True
-        for chunk in list(spool.chunks(stream.stream_id)):
-            try:
-                again = _push(spool, stream, chunk.chunk_idx)
-            except ChunkConflict:
-                if chunk.state != "discarded":
-                    raise
-            else:
-                if again != chunk:
-                    raise Lost(f"pushing chunk {chunk.chunk_idx} of {name} again changed it")
-        new = _push(spool, stream, stream.next_chunk_idx)
-        if new.state != "spooled":
-            raise Lost(f"the next chunk of {name} is {new.state}")
-    return any_open
-
-
-def _push(spool: Spool, stream: Stream, idx: int) -> Chunk:
-    frames = promises.frames_of(stream.settings.name, idx)
-    return spool.push(stream.stream_id, idx, frames, promises.capture_start(idx))
 
 
 def _listing(root: Path) -> set[tuple[str, str]]:

@@ -1,61 +1,28 @@
-"""What the workload does, step by step, and what each step promises once it has returned."""
+"""What each step of a workload promises once it has returned."""
 
 import copy
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spool import Spool
+from spool import Receipt, Spool
 from spool.testing import START_MS, some_frames
-from tools.powerloss.volume import Op
+from tools.powerloss.steps import DATA_IDS, STEPS, Step
+
+__all__ = ["STEPS", "Promised", "Step", "after", "digest", "observed"]
 
 Promised = dict[str, dict[str, Any]]
 """Every stream by name: its state and its chunks by index, as far as a step promises anything about them."""
 
 DARK_IDX, SHORT_IDX = 1, 2
-DATA_IDS = {"a": "data-1", "b": None}
 CLOCK = (12.5, 3.0)
 HEIGHT, WIDTH = 48, 64
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One call of the spool: what, of which stream, which chunk."""
-
-    do: str
-    stream: str = ""
-    idx: int = -1
-
-
-def _steps(text: str) -> tuple[Step, ...]:
-    words = [(*word.split("."), "", "-1") for word in text.split()]
-    return tuple(Step(do, stream, int(idx or -1)) for do, stream, idx, *_ in words)
-
-
-STEPS = _steps(
-    """
-    open
-    stream.a push.a.0 push.a.1 push.a.2 push.a.1 clock.a
-    stream.b push.b.0 push.a.3
-    attempt.a.0 acknowledge.a.0 attempt.a.1 failed.a.1 attempt.a.1 acknowledge.a.1 push.a.1
-    park.a.2 retry.a.2 park.a.3 discard.a.3 push.b.1 discard.b.1
-    prune push.a.5 hold.b retry.b
-    attempt.a.2 acknowledge.a.2 close
-    open
-    push.a.4 push.b.2 attempt.b.0 acknowledge.b.0 park.b.2
-    seal.b retry.b.2 acknowledge.b.2 finalize.b
-    acknowledge.a.4 prune push.a.6 acknowledge.a.5
-    seal.a acknowledge.a.6 finalize.a prune
-    close
-    """
-)
-"""Two streams: dark and short chunks, pushes repeated, a gap, every move of the tables, two openings."""
-
+MISSING = "its file is missing from the spool"
 
 _STREAM_MOVES: dict[str, dict[str, object]] = {
     "hold": {"held": "a reason"},
@@ -85,8 +52,15 @@ def etag_of(stream: str, idx: int) -> str:
     return f"etag-{stream}-{idx}"
 
 
+def receipt_of(stream: str, idx: int) -> Receipt:
+    """The same with all that comes with it."""
+    return Receipt(status=200, etag=etag_of(stream, idx), confirmed=True, at_ms=START_MS + idx)
+
+
 def after(state: Promised, step: Step) -> Promised:
     """The state once the step has been taken."""
+    if step.do in ("open", "second", "close", "spoil"):
+        return state
     state = copy.deepcopy(state)
     if step.do == "prune":
         for stream in state.values():
@@ -100,7 +74,7 @@ def after(state: Promised, step: Step) -> Promised:
             "clock": [None, None],
             "chunks": {},
         }
-    elif step.do not in ("open", "close"):
+    else:
         _change(state[step.stream], step)
     return state
 
@@ -108,9 +82,11 @@ def after(state: Promised, step: Step) -> Promised:
 def _change(stream: dict[str, Any], step: Step) -> None:
     chunk = stream["chunks"].get(step.idx, {})
     match step.do:
-        case "push":
-            fresh = {"state": "spooled", "attempts": 0, "etag": None, "parked": None, "pruned": False}
+        case "push" | "die":
+            fresh = {"state": "spooled", "attempts": 0, "receipt": None, "parked": None, "pruned": False}
             stream["chunks"].setdefault(step.idx, fresh)
+            if chunk.get("parked") == MISSING:
+                chunk.update(_moved(step))
         case "attempt":
             chunk["attempts"] += 1
         case "failed":
@@ -119,16 +95,22 @@ def _change(stream: dict[str, Any], step: Step) -> None:
             chunk.update(_moved(step))
         case _:
             stream.update(_STREAM_MOVES[step.do])
+    if step.do == "retry":
+        stream["held"] = None
+        for other in stream["chunks"].values() if step.idx < 0 else ():
+            if other["state"] == "parked":
+                other.update(_moved(step))
 
 
 def _moved(step: Step) -> dict[str, object]:
+    waits: dict[str, object] = {"state": "spooled", "parked": None}
     moves: dict[str, dict[str, object]] = {
-        "acknowledge": {"state": "acknowledged", "etag": etag_of(step.stream, step.idx)},
+        "acknowledge": {"state": "acknowledged", "receipt": asdict(receipt_of(step.stream, step.idx))},
         "park": {"state": "parked", "parked": f"refused {step.idx}"},
-        "retry": {"state": "spooled", "parked": None},
+        "vanish": {"state": "parked", "parked": MISSING},
         "discard": {"state": "discarded", "parked": None},
     }
-    return moves[step.do]
+    return moves.get(step.do, waits)
 
 
 def observed(spool: Spool) -> Promised:
@@ -143,7 +125,7 @@ def observed(spool: Spool) -> Promised:
                 chunk.chunk_idx: {
                     "state": str(chunk.state),
                     "attempts": chunk.attempts,
-                    "etag": chunk.receipt.etag if chunk.receipt else None,
+                    "receipt": asdict(chunk.receipt) if chunk.receipt else None,
                     "parked": chunk.parked_reason if chunk.state == "parked" else None,
                     "pruned": chunk.pruned_at_ms is not None,
                 }
@@ -157,26 +139,3 @@ def observed(spool: Spool) -> Promised:
 def digest(state: Promised) -> str:
     """Short and equal for equal states."""
     return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
-
-
-def allowed(ops: list[Op], before: list[Promised] | None = None) -> list[Promised]:
-    """The states that a cut after these operations may leave: what returned, and what was under way or not.
-
-    Args:
-        ops: with the notes of the workload.
-        before: what was allowed when these operations began; nothing at all for a new spool.
-    """
-    states: list[Promised] = before or [{}]
-    for op in ops:
-        if op.kind != "note":
-            continue
-        note = json.loads(op.data)
-        if "begun" in note:
-            states = [*states, after(states[-1], STEPS[note["begun"]])]
-        elif "returned" in note:
-            states = states[-1:]
-        else:
-            # A reopened spool has been looked at: from then on it must stay what it was.
-            seen = [state for state in states if digest(state) == note["seen"]]
-            states = seen or states
-    return states

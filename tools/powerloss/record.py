@@ -33,7 +33,7 @@ def record(
     """Every operation that a program makes on a fresh mount, in order, with its notes.
 
     Args:
-        program: which part of `tools.powerloss.workload` to run.
+        program: a workload of `tools.powerloss.steps`, or ``reopen``.
         without: the durable step to leave out, to see that its absence is found.
         base: what the volume holds at the start; see `base_of`. It is the beginning of the log.
         crash_at: kill the program at the operation of this number instead of letting it end.

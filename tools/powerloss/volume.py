@@ -8,41 +8,30 @@ The model is the POSIX file system at its least obliging:
   that every file system keeps: a rename within a directory is one step, and a rename across directories
   never loses the file (it may be found under both names);
 * bytes that were not fsynced survive sector by sector (512 bytes), so a write may be torn; a size that survives
-  without its bytes reads as zeros, or as whatever lay there before.
+  without its bytes reads as zeros, or as whatever lay there before;
+* after an fsync that failed, what was written before it never becomes durable by a later one: the kernel may
+  have marked those pages clean. Only bytes written anew do.
 """
 
-import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
 
-SECTOR_BYTES = 512
-ROOT = 1
-_STALE = bytes(range(7, 256, 3))
+from tools.powerloss.files import ROOT, SECTOR_BYTES, File, Kind, Op, carry_out, sized, synced, torn, written
 
-Kind = Literal["create", "mkdir", "remove", "rename", "write", "truncate", "fsync", "fsync_dir", "note"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Op:
-    """One operation on the volume. Files and directories are known by number, so that a name may change.
-
-    Attributes:
-        ino: the file or directory that it is about.
-        parent: the directory of ``name``.
-        to_parent: where a rename leads, with ``to_name``.
-        offset: of a write; the new size of a truncate.
-        data: of a write; what a note says.
-    """
-
-    kind: Kind
-    ino: int = 0
-    parent: int = 0
-    name: str = ""
-    to_parent: int = 0
-    to_name: str = ""
-    offset: int = 0
-    data: bytes = b""
+__all__ = [
+    "ROOT",
+    "SECTOR_BYTES",
+    "File",
+    "Image",
+    "Kind",
+    "NameChange",
+    "Op",
+    "Volume",
+    "sized",
+    "synced",
+    "torn",
+    "written",
+]
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -52,15 +41,6 @@ class NameChange:
     parent: int
     sets: tuple[tuple[str, int | None], ...]
     after: "NameChange | None" = None  # never survives without this one
-
-
-@dataclass(slots=True)
-class File:
-    """The bytes that programs see, those that are durable, and the operations between the two."""
-
-    live: bytearray = field(default_factory=bytearray)
-    durable: bytes = b""
-    pending: list[Op] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,12 +73,11 @@ class Volume:
             case "write" | "truncate":
                 file = self.files[op.ino]
                 file.pending.append(op)
-                _change(file.live, op)
+                carry_out(file.live, op)
             case "fsync":
-                file = self.files[op.ino]
-                if file.pending:
-                    file.durable = bytes(file.live)
-                    file.pending = []
+                self.files[op.ino].sync()
+            case "fsync_failed":
+                self.files[op.ino].doubt()
             case "fsync_dir":
                 self._settle(op.ino)
             case "note":
@@ -128,9 +107,24 @@ class Volume:
     def _settle(self, directory: int) -> None:
         for change in [one for one in self.pending if one.parent == directory]:
             if change.after is not None and change.after in self.pending:
-                self._settle(change.after.parent)
+                # The new name goes with the old one, and nothing else of its directory.
+                _rename(self.durable, change.after)
+                self.pending.remove(change.after)
             _rename(self.durable, change)
             self.pending.remove(change)
+
+    def paths(self, op: Op) -> list[str]:
+        """Every path that an operation is about."""
+        entries = [(folder, name, ino) for folder, names in self.live.items() for name, ino in names.items()]
+        there = [self._path(folder, name) for folder, name, ino in entries if ino == op.ino]
+        return [self._path(op.parent, op.name), self._path(op.to_parent, op.to_name), *there]
+
+    def _path(self, parent: int, name: str) -> str:
+        for folder, names in self.live.items():
+            for other, ino in names.items():
+                if ino == parent:
+                    return self._path(folder, f"{other}/{name}")
+        return name
 
     def image(self, *, keep: Callable[[NameChange], bool], content: Callable[[File], bytes]) -> Image:
         """What a cut at this moment leaves, by two choices over all that is not durable."""
@@ -164,63 +158,9 @@ class Volume:
                     image.contents[ino] = content(file) if file.pending else file.durable
 
 
-def synced(file: File) -> bytes:
-    """Nothing of a file survives but what was fsynced."""
-    return file.durable
-
-
-def written(file: File) -> bytes:
-    """Everything that was written survives."""
-    return bytes(file.live)
-
-
-def sized(file: File) -> bytes:
-    """Sizes survive and bytes do not: the new part of a file reads as zeros."""
-    content = bytearray(file.durable)
-    for op in file.pending:
-        _resize(content, op)
-    return bytes(content)
-
-
-def torn(file: File, chance: random.Random) -> bytes:
-    """Some of the sizes, in their order, and some of the sectors survive."""
-    content = bytearray(file.durable)
-    sizes = chance.randint(0, len(file.pending))
-    kept = chance.choice((0.1, 0.5, 0.9))
-    filler = chance.choice((b"\0", _STALE))
-    for position, op in enumerate(file.pending):
-        if position < sizes:
-            _resize(content, op, filler)
-        if op.kind == "write":
-            for start, end in _sectors(op):
-                if end <= len(content) and chance.random() < kept:
-                    content[start:end] = op.data[start - op.offset : end - op.offset]
-    return bytes(content)
-
-
-def _sectors(op: Op) -> list[tuple[int, int]]:
-    end = op.offset + len(op.data)
-    first = op.offset - op.offset % SECTOR_BYTES
-    return [(max(op.offset, at), min(end, at + SECTOR_BYTES)) for at in range(first, end, SECTOR_BYTES)]
-
-
 def _rename(directories: dict[int, dict[str, int]], change: NameChange) -> None:
     for name, ino in change.sets:
         if ino is None:
             directories[change.parent].pop(name, None)
         else:
             directories[change.parent][name] = ino
-
-
-def _resize(content: bytearray, op: Op, filler: bytes = b"\0") -> None:
-    if op.kind == "truncate" and op.offset < len(content):
-        del content[op.offset :]
-    lacking = (op.offset if op.kind == "truncate" else op.offset + len(op.data)) - len(content)
-    if lacking > 0:
-        content += (filler * (lacking // len(filler) + 1))[:lacking]
-
-
-def _change(content: bytearray, op: Op) -> None:
-    _resize(content, op)
-    if op.kind == "write":
-        content[op.offset : op.offset + len(op.data)] = op.data

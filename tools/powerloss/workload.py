@@ -1,101 +1,180 @@
-"""The program that runs on the mount: ``python -m tools.powerloss.workload steps|reopen SPOOL NOTES``.
+"""The program that runs on the mount: ``python -m tools.powerloss.workload NAME SPOOL NOTES``.
 
-It uses the spool's public names only. A note goes out before each step and after it has returned. The durable
-step that the environment names is left out, to see that its absence is found:
-``<label>.fsync`` and ``<label>.fsync_dir`` as `spool.disk` labels them, or ``sqlite=OFF`` for SQLite's own.
+NAME is a workload of `tools.powerloss.steps`, or ``reopen`` to open a spool and look at it. It uses the spool's
+public names only. A note goes out before each step and after it has returned or raised. The durable step that the
+environment names is left out, to see that its absence is found: ``<label>.fsync`` and ``<label>.fsync_dir`` as
+`spool.disk` labels them, or ``sqlite=OFF`` (``NORMAL``, ``FULL``) for SQLite's own.
 """
 
 import json
 import os
-import sqlite3
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from spool import Disk, LeasedStream, Limits, Receipt, Spool
-from spool.testing import FakeClock, some_settings
+from spool import Disk, DiskFailed, LeasedStream, Limits, Spool, SpoolError, SpoolFull
+from spool.testing import FakeClock, die, some_settings
 from tools.powerloss import promises
-from tools.powerloss.promises import STEPS, Step
+from tools.powerloss.forgetful import ForgetfulDisk, forget_in_sqlite, small_reserve
 from tools.powerloss.record import WITHOUT
+from tools.powerloss.steps import DATA_IDS, WORKLOADS, Step, step_of
 
 
-class ForgetfulDisk(Disk):
-    """The real disk with one durable step left out."""
-
-    def __init__(self, without: str) -> None:
-        super().__init__()
-        self._without = without
-
-    def write_new(self, path: Path, pieces: Iterable[bytes], *, label: str) -> None:
-        """See `Disk.write_new`."""
-        if f"{label}.fsync" != self._without:
-            super().write_new(path, pieces, label=label)
-            return
-        with path.open("xb") as file:
-            file.writelines(pieces)
-
-    def sync_dir(self, path: Path, *, label: str) -> None:
-        """See `Disk.sync_dir`."""
-        if f"{label}.fsync_dir" != self._without:
-            super().sync_dir(path, label=label)
-
-
-class ForgetfulConnection(sqlite3.Connection):
-    """SQLite with another ``synchronous`` than the spool asks for."""
-
-    synchronous = "OFF"
-
-    def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:  # noqa: ANN401 - as in sqlite3
-        """See `sqlite3.Connection.execute`."""
-        if sql == "PRAGMA synchronous = EXTRA":
-            sql = f"PRAGMA synchronous = {self.synchronous}"
-        return super().execute(sql, *parameters)
+def _unnoted(**_words: object) -> None:
+    """Nobody records."""
 
 
 class Workload:
-    """Takes the steps, one after the other."""
+    """Takes the steps, one after the other.
 
-    def __init__(self, root: Path, disk: Disk) -> None:
+    Args:
+        root: the spool's folder.
+        disk: the spool's. Steps in the middle of others need a `ForgetfulDisk`.
+        note: says what has happened, in the recording.
+    """
+
+    def __init__(self, root: Path, disk: Disk, note: Callable[..., None] = _unnoted) -> None:
         self._root = root
+        self._note = note
         self._disk = disk
         self._clock = FakeClock()
         self._spool: Spool | None = None
+        self._second: Spool | None = None
+        self._is_second = False
         self._ids: dict[str, str] = {}
-        self._leases: dict[str, LeasedStream] = {}
+        self._has_failed = False
 
     @property
     def spool(self) -> Spool:
-        """The spool, open."""
-        assert self._spool is not None
-        return self._spool
+        """The spool of the producer whose turn it is."""
+        spool = self._second if self._is_second else self._spool
+        assert spool is not None
+        return spool
+
+    def run(self, word: str) -> None:
+        """Take one step, and say so."""
+        step = step_of(word)
+        if step.do == "fault":
+            self._break(step)
+            return
+        self._note(begun=word)
+        try:
+            self.take(step)
+        except SpoolError as error:
+            # Once the disk has failed, a step may be refused because an earlier one did not happen.
+            if not self._has_failed:
+                raise
+            refused = not isinstance(error, (SpoolFull, DiskFailed))
+            self._note(raised=word, refused=refused, head=self._head())
+        else:
+            if step.do == "die":
+                self._note(raised=word, refused=False)
+            else:
+                self._note(returned=word, head=self._head())
+
+    def reopen(self) -> None:
+        """Open the spool and look at it."""
+        self.open()
+        self._note(seen=promises.digest(promises.observed(self.spool)), head=self._head())
+        self.spool.close()
 
     def open(self) -> None:
         """Open the spool."""
-        self._spool = Spool(self._root, limits=Limits(min_free_bytes=0), clock=self._clock, disk=self._disk)
+        self._spool = self._opened(self._disk)
+
+    def _opened(self, disk: Disk) -> Spool:
+        return Spool(self._root, limits=Limits(min_free_bytes=0), clock=self._clock, disk=disk)
+
+    def _head(self) -> tuple[int, str] | None:
+        """The last row of the ledger."""
+        if self._spool is None:
+            return None
+        events = list(self._spool.events())
+        return (events[-1].seq, events[-1].digest.hex()) if events else None
+
+    def _break(self, step: Step) -> None:
+        self._has_failed = True
+        kind, name, error, skip, times, *_ = (*step.at.split(":"), "", "", "", "")
+        fault = {"kind": kind, "name": name, "error": int(error or 0), "skip": int(skip or 0)}
+        self._note(fault={**fault, "times": int(times or 1)} if kind else None)
 
     def take(self, step: Step) -> None:
         """Take one step."""
         self._clock.advance_s(1)
+        if step.inner is not None:
+            self._hooked(self._disk).at(step.at, lambda: self._let_in(step.inner))
         match step.do:
             case "open":
                 self.open()
+            case "second":
+                self._second = self._opened(ForgetfulDisk(self._hooked(self._disk).without))
             case "close":
-                self.spool.close()
+                self._close()
+            case "die":
+                self._die(step)
+            case "vanish":
+                self._vanish(step)
+            case "spoil":
+                # A file under a chunk's name that is none.
+                Disk().write_new(self._shard(step), [b"no shard"], label="spoil")
             case "prune":
                 self.spool.prune()
             case "stream":
                 settings = some_settings(name=step.stream)
-                stream = self.spool.open_stream(settings, data_id=promises.DATA_IDS[step.stream])
+                stream = self.spool.open_stream(settings, data_id=DATA_IDS[step.stream])
                 self._ids[step.stream] = stream.stream_id
             case _:
                 self._change(step, self._ids[step.stream])
 
+    @staticmethod
+    def _hooked(disk: Disk) -> ForgetfulDisk:
+        assert isinstance(disk, ForgetfulDisk)
+        return disk
+
+    def _let_in(self, step: Step | None) -> None:
+        """The other producer, in the middle of this one's step."""
+        assert step is not None
+        self._is_second = True
+        word = f"{step.do}.{step.stream}.{step.idx}" if step.stream else step.do
+        try:
+            self.run(word.removesuffix(".-1"))
+        finally:
+            self._is_second = False
+
+    def _close(self) -> None:
+        for spool in (self._spool, self._second):
+            if spool is not None:
+                spool.close()
+        self._spool = self._second = None
+
+    def _die(self, step: Step) -> None:
+        """A program pushes and is killed at a labelled step; the power stays on."""
+        pid = os.fork()
+        if pid == 0:
+            self._hooked(self._disk).at(step.at, die)
+            self.open()
+            self._push(step, self._ids[step.stream])
+            os._exit(1)  # it was to die before
+        _, status = os.waitpid(pid, 0)
+        assert os.WIFSIGNALED(status), f"{step} did not die"
+
+    def _vanish(self, step: Step) -> None:
+        """A shard is deleted behind the spool's back, durably."""
+        path = self._shard(step)
+        path.unlink()
+        Disk().sync_dir(path.parent, label="vanish")
+
+    def _shard(self, step: Step) -> Path:
+        return self._root / "streams" / self._ids[step.stream] / f"frames.zarr/frames/c.{step.idx}.0.0"
+
+    def _push(self, step: Step, stream_id: str) -> None:
+        frames = promises.frames_of(step.stream, step.idx)
+        self.spool.push(stream_id, step.idx, frames, promises.capture_start(step.idx))
+
     def _change(self, step: Step, stream_id: str) -> None:
         match step.do:
             case "push":
-                frames = promises.frames_of(step.stream, step.idx)
-                self.spool.push(stream_id, step.idx, frames, promises.capture_start(step.idx))
+                self._push(step, stream_id)
             case "clock":
                 offset_ms, uncertainty_ms = promises.CLOCK
                 self.spool.note_clock(stream_id, offset_ms=offset_ms, uncertainty_ms=uncertainty_ms)
@@ -106,17 +185,18 @@ class Workload:
             case "seal":
                 self.spool.seal(stream_id)
             case _:
-                self._deliver(step, stream_id)
+                leased = self.spool.lease(stream_id, "worker", ttl_s=60)
+                assert leased is not None
+                self._deliver(step, leased)
+                leased.release()
 
-    def _deliver(self, step: Step, stream_id: str) -> None:
-        leased = self.spool.lease(stream_id, "worker", ttl_s=60)
-        assert leased is not None
+    def _deliver(self, step: Step, leased: LeasedStream) -> None:
         if step.do == "finalize":
             leased.finalize({"words": "accepted"})
         elif step.do == "hold":
             leased.hold("a reason")
         else:
-            chunk = self.spool.chunk(stream_id, step.idx)
+            chunk = self.spool.chunk(leased.stream_id, step.idx)
             assert chunk is not None
             if step.do == "attempt":
                 leased.attempt_started(chunk)
@@ -126,9 +206,7 @@ class Workload:
                 leased.park(chunk, f"refused {step.idx}")
             else:
                 assert step.do == "acknowledge"
-                etag = promises.etag_of(step.stream, step.idx)
-                leased.acknowledge(chunk, Receipt(status=200, etag=etag, confirmed=True, at_ms=1))
-        leased.release()
+                leased.acknowledge(chunk, promises.receipt_of(step.stream, step.idx))
 
 
 def main(program: str, root: Path, notes: Path) -> None:
@@ -140,19 +218,14 @@ def main(program: str, root: Path, notes: Path) -> None:
 
     without = os.environ.get(WITHOUT, "")
     if without.startswith("sqlite="):
-        ForgetfulConnection.synchronous = without.removeprefix("sqlite=")
-        connect = sqlite3.connect
-        sqlite3.connect = lambda *args, **kwargs: connect(*args, factory=ForgetfulConnection, **kwargs)  # type: ignore[assignment]
-    workload = Workload(root, ForgetfulDisk(without))
-    if program == "reopen":
-        workload.open()
-        note(seen=promises.digest(promises.observed(workload.spool)))
-        workload.spool.close()
-        return
-    for position, step in enumerate(STEPS):
-        note(begun=position)
-        workload.take(step)
-        note(returned=position)
+        forget_in_sqlite(without.removeprefix("sqlite="))
+    workload = Workload(root, ForgetfulDisk(without), note)
+    with small_reserve():
+        if program == "reopen":
+            workload.reopen()
+            return
+        for word in WORKLOADS[program]:
+            workload.run(word)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,80 @@
+"""A disk and an SQLite that leave one durable step out, to see that its absence is found."""
+
+import sqlite3
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from spool import Disk, folder
+
+RESERVE_BYTES = 1 << 16
+"""Of spare bytes: how many makes no difference to a cut, and thousands of copies take time."""
+
+
+def small_reserve() -> AbstractContextManager[object]:
+    """Set fewer spare bytes aside meanwhile."""
+    return patch.object(folder, "RESERVE_BYTES", RESERVE_BYTES)
+
+
+class ForgetfulDisk(Disk):
+    """The real disk with one durable step left out, and something done before a chosen step, once."""
+
+    def __init__(self, without: str) -> None:
+        super().__init__(self._watch)
+        self.without = without
+        self._label = ""
+        self._meanwhile: Callable[[], None] | None = None
+
+    def at(self, label: str, meanwhile: Callable[[], None]) -> None:
+        """Do this before the next step with this label."""
+        self._label, self._meanwhile = label, meanwhile
+
+    def _watch(self, label: str, _path: Path) -> None:
+        if label == self._label and self._meanwhile is not None:
+            meanwhile, self._meanwhile = self._meanwhile, None
+            meanwhile()
+
+    def write_new(self, path: Path, pieces: Iterable[bytes], *, label: str) -> None:
+        """See `Disk.write_new`."""
+        if f"{label}.fsync" != self.without:
+            super().write_new(path, pieces, label=label)
+            return
+        for step in ("create", "write", "fsync"):
+            self.before(f"{label}.{step}", path)
+        with path.open("xb") as file:
+            file.writelines(pieces)
+
+    def sync_file(self, path: Path, *, label: str) -> None:
+        """See `Disk.sync_file`."""
+        if f"{label}.fsync" != self.without:
+            super().sync_file(path, label=label)
+        else:
+            self.before(f"{label}.fsync", path)
+
+    def sync_dir(self, path: Path, *, label: str) -> None:
+        """See `Disk.sync_dir`."""
+        if f"{label}.fsync_dir" != self.without:
+            super().sync_dir(path, label=label)
+        else:
+            self.before(f"{label}.fsync_dir", path)
+
+
+class ForgetfulConnection(sqlite3.Connection):
+    """SQLite with another ``synchronous`` than the spool asks for."""
+
+    synchronous = "OFF"
+
+    def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:  # noqa: ANN401 - as in sqlite3
+        """See `sqlite3.Connection.execute`."""
+        if sql == "PRAGMA synchronous = EXTRA":
+            sql = f"PRAGMA synchronous = {self.synchronous}"
+        return super().execute(sql, *parameters)
+
+
+def forget_in_sqlite(synchronous: str) -> None:
+    """Let every connection of this process have another ``synchronous``."""
+    ForgetfulConnection.synchronous = synchronous
+    connect = sqlite3.connect
+    sqlite3.connect = lambda *args, **kwargs: connect(*args, factory=ForgetfulConnection, **kwargs)  # type: ignore[assignment]
