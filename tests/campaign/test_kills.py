@@ -1,0 +1,216 @@
+"""Processes die at every step of a short life, and a few at random; see `tools.kills`.
+
+The long version is ``python tools/kills/run.py --exhaustive --random 10000``.
+"""
+
+import json
+import logging
+import sqlite3
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from spool import Chunk, Disk, LeasedStream, Receipt, decisions, pruning, recovery
+from spool.folder import SpoolFolder
+from spool.intake import Intake
+from tools.kills import campaign, crowd, damage, owed, run
+from tools.kills.steps import STEPS, Kill, Life
+from tools.powerloss.forgetful import small_reserve
+
+SEED = "20261124"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quiet() -> Iterator[None]:
+    logging.disable(logging.CRITICAL)
+    with small_reserve():
+        yield
+    logging.disable(logging.NOTSET)
+
+
+@pytest.fixture(scope="module")
+def life() -> Iterator[Life]:
+    with campaign.scratch() as made:
+        lived = Life(made)
+        lived.play()
+        yield lived
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with campaign.scratch() as made:
+        yield made
+
+
+def calls(do: str) -> list[int]:
+    """Where in the life something is done."""
+    return [number for number, step in enumerate(STEPS) if step.do == do]
+
+
+def losses(kills: Iterator[Kill]) -> list[str]:
+    return [f"{kill.name} {kill.label}: {kill.why}" for kill in kills if kill.why]
+
+
+@pytest.mark.parametrize(
+    "do", ["stream", "push", "acknowledge", "park", "retry", "discard", "seal", "finalize", "prune", "hold"]
+)
+def test_every_step_of_a_call_and_of_the_opening_after_it(life: Life, do: str) -> None:
+    kills = list(life.kills(calls(do)[0]))
+
+    assert losses(iter(kills)) == []
+    assert len(kills) >= 3, "nothing was killed"
+
+
+@pytest.mark.parametrize("name", damage.DAMAGES)
+def test_a_recovery_killed_at_any_step_ends_as_one_that_nobody_disturbed(
+    life: Life, folder: Path, name: str
+) -> None:
+    kills = list(damage.kills(life, folder, 30, name))
+
+    assert losses(iter(kills)) == []
+    # Without its description a stream goes on: nothing is mended, and so nobody dies.
+    assert kills or name == "no_descriptions", "nothing was killed"
+
+
+def test_an_index_that_is_lost_with_a_killed_process_is_told_again(life: Life, folder: Path) -> None:
+    kills = list(damage.kills_after(life, folder, calls("acknowledge")[0], "no_index"))
+
+    assert losses(iter(kills)) == []
+    assert len(kills) > 10
+
+
+def test_two_producers_and_a_worker_killed_at_random_lose_nothing(folder: Path) -> None:
+    kills = [kill for number in range(4) for kill in crowd.lives(folder, f"{SEED}-{number}")]
+
+    assert losses(iter(kills)) == []
+    assert len(kills) > 10
+
+
+def test_the_command_kills_what_it_is_told_to_and_counts(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run.main(["--only", f"steps {calls('prune')[0]}", "--processes", "1", "--json"]) == 0
+
+    said = json.loads(capsys.readouterr().out)
+    assert said["kills"] >= 2
+    assert said["labels"]["prune.commit"] >= 1
+    assert said["losses"] == []
+
+
+def test_a_child_that_raises_is_a_loss(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_folder: SpoolFolder) -> None:
+        raise RuntimeError("no recovery today")
+
+    monkeypatch.setattr("spool.spool.recover", refuse)
+    with pytest.raises(RuntimeError):
+        Life(folder).play()
+    assert "no recovery today" in campaign.part_of("crowd 1", folder)[1][0].why
+
+
+# It bites ---------------------------------------------------------------------------------------------------
+
+
+def is_found(kills: Iterator[Kill]) -> bool:
+    """Whether a promise was seen broken; the first time is enough."""
+    return any(kill.why for kill in kills)
+
+
+def test_a_prune_that_deletes_before_its_commit_is_found(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = pruning._release
+
+    def hasty(folder: SpoolFolder, *rest: object) -> list[Chunk]:
+        batch = honest(folder, *rest)  # type: ignore[arg-type]
+        for chunk in batch:
+            folder.shard_path(chunk.stream_id, chunk.chunk_idx).unlink()
+        return batch
+
+    monkeypatch.setattr(pruning, "_release", hasty)
+    assert is_found(life.kills(calls("prune")[0]))
+
+
+def test_a_discard_that_deletes_before_its_commit_is_found(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = decisions._move
+
+    def hasty(
+        db: sqlite3.Connection, folder: SpoolFolder, ref: str, idxs: list[int], *rest: object, **more: object
+    ) -> None:
+        honest(db, folder, ref, idxs, *rest, **more)  # type: ignore[arg-type]
+        for idx in idxs:
+            folder.shard_path(ref, idx).unlink(missing_ok=True)
+
+    monkeypatch.setattr(decisions, "_move", hasty)
+    assert is_found(life.kills(calls("discard")[0]))
+
+
+def _nothing(*_: object, **__: object) -> None:
+    return None
+
+
+@pytest.mark.parametrize(
+    ("left_out", "do"), [("_adopt_chunk", "push"), ("_remove", "prune"), ("_refresh", "push")]
+)
+def test_a_part_of_recovery_that_is_left_out_is_found(
+    life: Life, monkeypatch: pytest.MonkeyPatch, left_out: str, do: str
+) -> None:
+    monkeypatch.setattr(recovery, left_out, _nothing)
+    assert is_found(life.kills(calls(do)[0]))
+
+
+def test_an_index_that_is_not_told_again_by_the_ledgers_file_is_found(
+    life: Life, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recovery, "restore_index", _nothing)
+    assert is_found(damage.kills(life, folder, 30, "no_index"))
+
+
+def test_an_acknowledgement_that_is_committed_later_is_found(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late: list[Callable[[], None]] = []
+    honest, release = LeasedStream.acknowledge, LeasedStream.release
+
+    def acknowledge(self: LeasedStream, chunk: Chunk, receipt: Receipt) -> None:
+        late.append(lambda: honest(self, chunk, receipt))
+
+    def released(self: LeasedStream) -> None:
+        for commit in late:
+            commit()
+        late.clear()
+        release(self)
+
+    monkeypatch.setattr(LeasedStream, "acknowledge", acknowledge)
+    monkeypatch.setattr(LeasedStream, "release", released)
+    assert any(is_found(crowd.lives(folder, f"{SEED}-{number}")) for number in range(8))
+
+
+def test_a_receipt_that_is_recorded_before_the_bytes_are_sent_is_found(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hasty(self: LeasedStream, chunk: Chunk) -> None:
+        name = f"{self.stream().settings.name}.{chunk.chunk_idx}"
+        self.acknowledge(chunk, Receipt(status=200, etag=owed.etag_of(name), confirmed=True, at_ms=1))
+
+    monkeypatch.setattr(LeasedStream, "attempt_started", hasty)
+    assert any(is_found(crowd.lives(folder, f"{SEED}-{number}")) for number in range(8))
+
+
+def test_a_row_that_is_committed_before_its_shard_has_its_name_is_found(
+    life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late: list[Callable[[], None]] = []
+    rename, place = Disk.rename, Intake._place
+
+    def later(self: Disk, source: Path, target: Path, *, label: str) -> None:
+        late.append(partial(rename, self, source, target, label=label))
+        if label != "shard":
+            late.pop()()
+
+    def placed(self: Intake, *rest: object) -> Chunk:
+        chunk = place(self, *rest)  # type: ignore[arg-type]
+        while late:
+            late.pop()()
+        return chunk
+
+    monkeypatch.setattr(Disk, "rename", later)
+    monkeypatch.setattr(Intake, "_place", placed)
+    assert is_found(life.kills(calls("push")[0]))
