@@ -57,3 +57,26 @@ def test_public_names_are_sorted_and_exist(package: object) -> None:
     assert names == constants + classes + functions
     for name in names:
         assert getattr(package, name) is not None
+
+
+def test_every_test_that_a_document_names_exists() -> None:
+    named = {
+        (page.name, path, name)
+        for page in (ROOT / "docs").rglob("*.md")
+        for path, name in re.findall(r"`([a-z_0-9/]+\.py)::([a-z_0-9]+)`", page.read_text("utf-8"))
+    }
+    missing = [
+        f"{page}: {path}::{name}"
+        for page, path, name in sorted(named)
+        if not (ROOT / "tests" / path).exists() or f"def {name}(" not in (ROOT / "tests" / path).read_text("utf-8")
+    ]
+    assert named
+    assert missing == []
+
+
+def test_every_row_of_what_you_lose_when_names_a_test() -> None:
+    text = (ROOT / "docs" / "durability.md").read_text("utf-8")
+    table = text.partition("## What you lose when\n")[2].strip().partition("\n\n")[0]
+    rows = table.splitlines()[2:]
+    assert len(rows) >= 9
+    assert [row for row in rows if "::test_" not in row] == []
