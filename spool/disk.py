@@ -23,7 +23,8 @@ from pathlib import Path
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT} if hasattr(errno, "EDQUOT") else {errno.ENOSPC})
 
 # A virus scanner or indexer on Windows may hold a new file open for a moment; it lets go within this time.
-_SHARING_PATIENCE_S = 2.0
+# Elsewhere an open file can be renamed and removed, and a refusal stays one.
+_SHARING_PATIENCE_S = 2.0 if sys.platform == "win32" else 0.0
 _SHARING_PAUSE_S = 0.02
 
 _Step = Callable[[str, Path], None]
@@ -169,8 +170,8 @@ def _replace_through(source: Path, target: Path) -> None:
 
 
 def _when_free(operation: Callable[[], object]) -> None:
-    """Take a step that another program may hold up for a moment (Windows only: elsewhere it runs once)."""
-    deadline = time.monotonic() + (_SHARING_PATIENCE_S if sys.platform == "win32" else 0.0)
+    """Take a step that another program may hold up for a moment."""
+    deadline = time.monotonic() + _SHARING_PATIENCE_S
     while True:
         try:
             operation()

@@ -13,6 +13,7 @@
       streams/<stream_id>/frames.zarr/  the Zarr store; frames/c.<chunk_idx>.0.0 are the shards
 """
 
+import errno
 import hashlib
 import json
 import logging
@@ -38,6 +39,14 @@ from spool.zarr_metadata import STORE_NAME, array_document, array_path, group_do
 
 INDEX_NAME = "index.sqlite3"
 RESERVE_BYTES = 4 << 20
+
+_HELD = "Another program may hold the file, or it belongs to another user; what was spooled before is untouched."
+_HINTS = {
+    errno.EROFS: "The file system is read-only, often after an error of the disk: see the system's log, and mount"
+    " it writable again; what was spooled before is untouched.",
+    errno.EACCES: _HELD,
+    errno.EPERM: _HELD,
+}
 
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
@@ -282,7 +291,7 @@ def translated(error: OSError, what: str) -> SpoolError:
     """The spool's own error for one of the operating system's."""
     if error.errno in NO_SPACE:
         return SpoolFull(f"{what}: the disk is full")
-    return DiskFailed(f"{what}: {error}")
+    return DiskFailed(f"{what}: {error}", hint=_HINTS.get(error.errno or 0))
 
 
 def _missing(root: Path) -> list[Path]:

@@ -163,6 +163,7 @@ class Intake:
         # Asked again under the lock: several producers may have seen the same room.
         if max_bytes is not None and rows.disk_bytes(db) + chunk.disk_bytes > max_bytes:
             raise SpoolFull(f"the spool is full: it may hold {max_bytes:,} bytes", chunk_bytes=chunk.disk_bytes)
+        self._clear_the_place(db, chunk)
         final = self._folder.shard_path(chunk.stream_id, chunk.chunk_idx)
         self._folder.disk.rename(part, final, label="shard")
         rows.insert_chunk(db, key, chunk)
@@ -181,6 +182,26 @@ class Intake:
                 frame_count=chunk.chunk_idx * stream.settings.chunk_size + chunk.n,
             )
         return chunk
+
+    def _clear_the_place(self, db: sqlite3.Connection, chunk: Chunk) -> None:
+        """Set a file aside that no row speaks of: the push of a dead producer, or one that could not be read.
+
+        Its frames may exist nowhere else. One that holds the very same chunk may be replaced.
+        """
+        path = self._folder.shard_path(chunk.stream_id, chunk.chunk_idx)
+        if not path.exists():
+            return
+        try:
+            if shards.read_description(path).sha256 == chunk.sha256:
+                return
+        except (ShardDamaged, OSError) as error:
+            _log.warning("%s had no index row and cannot be read: %s", path, error)
+        aside = f".{path.name}.{uuid.uuid4().hex}.aside"
+        self._folder.disk.rename(path, path.with_name(aside), label="push_aside")
+        why = {"what": "set aside", "why": "another push took its chunk_idx", "file": aside}
+        now = self._folder.clock.now_ms()
+        ledger.append(db, "recovered", at_ms=now, stream_id=chunk.stream_id, chunk_idx=chunk.chunk_idx, detail=why)
+        _log.warning("%s had no index row; it is set aside as %s", path, aside)
 
     def _restore(self, db: sqlite3.Connection, key: int, part: Path, chunk: Chunk) -> Chunk:
         """The same bytes again for a chunk whose file is gone or damaged: it waits for delivery as before."""

@@ -13,7 +13,7 @@ import json
 import logging
 import sqlite3
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 
@@ -117,7 +117,7 @@ def line_of(event: Event) -> bytes:
     return f"{event.digest.hex()} {json.dumps(covered, separators=(',', ':'))}\n".encode()
 
 
-def rows_that_hold(path: Path) -> Iterator[Event]:
+def rows_that_hold(path: Path) -> Generator[Event]:
     """The rows of a file in order, up to the first that does not commit to the one before.
 
     Raises:

@@ -50,12 +50,16 @@ def recover(folder: SpoolFolder) -> None:
 
 def _sweep_incoming(folder: SpoolFolder) -> None:
     for lock in folder.incoming_locks():
-        if lock.acquire(patience_s=0):
-            opener = lock.path.with_suffix("")
-            shutil.rmtree(opener, ignore_errors=True)
-            if not opener.exists():  # else the next opening tries again
-                lock.path.unlink(missing_ok=True)
-            lock.release()
+        try:
+            if lock.acquire(patience_s=0):
+                opener = lock.path.with_suffix("")
+                shutil.rmtree(opener, ignore_errors=True)
+                if not opener.exists():  # else the next opening tries again
+                    lock.path.unlink(missing_ok=True)
+                lock.release()
+        except OSError as error:
+            # Only room is at stake: what is read-only can still be looked at.
+            _log.warning("%s could not be swept (%s); the next opening tries again", lock.path, error)
     for opener in (folder.root / "incoming").iterdir():
         # A lock comes before its folder and goes after it, so this one's was lost with the power.
         if opener.is_dir() and not opener.with_suffix(".lock").exists():

@@ -6,6 +6,7 @@ in `spool.recovery`.
 
 import logging
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,9 +49,10 @@ def restore_index(folder: SpoolFolder) -> None:
 def _restore(folder: SpoolFolder, path: Path, db: sqlite3.Connection) -> None:
     told, count = Replay(), 0
     try:
-        for count, event in enumerate(rows_that_hold(path), start=1):  # noqa: B007 - counted
-            ledger.put(db, event)
-            told.take(event)
+        with closing(rows_that_hold(path)) as lines:
+            for count, event in enumerate(lines, start=1):  # noqa: B007 - counted
+                ledger.put(db, event)
+                told.take(event)
         if told.faults:
             raise _Unusable(told.faults[0])
         if not count:

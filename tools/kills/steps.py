@@ -40,7 +40,7 @@ class Kill:
         return f"{self.call}.{self.at}.{self.again}"
 
 
-class _Resumed(Workload):
+class Resumed(Workload):
     """Goes on in a folder that another process has left."""
 
     def __init__(self, root: Path, disk: Disk, *, calls_before: int = 0) -> None:
@@ -48,8 +48,14 @@ class _Resumed(Workload):
         self._clock.advance_s(calls_before)
 
     def open(self) -> None:
+        """See `Workload.open`; and know its streams."""
         super().open()
         self._ids = {stream.settings.name: stream.stream_id for stream in self.spool.streams()}
+
+    def give_up(self) -> None:
+        """Let go of the spool, if it is still open."""
+        if self._spool is not None:
+            self._spool.close()
 
 
 class Life:
@@ -70,7 +76,7 @@ class Life:
     def play(self) -> None:
         """Take every step, and keep a copy before each."""
         root = self._folder / "lived"
-        workload = _Resumed(root, DyingDisk())
+        workload = Resumed(root, DyingDisk())
         for number, step in enumerate(self._steps):
             if number:
                 shutil.copytree(root, self._folder / str(number))
@@ -135,7 +141,7 @@ class Life:
 
     def _call(self, root: Path, call: int, at: int, say: Say) -> None:
         disk = DyingDisk(at)
-        workload = _Resumed(root, disk, calls_before=call)
+        workload = Resumed(root, disk, calls_before=call)
         workload.open()
         spool = workload.spool
         workload.take(self._steps[call])

@@ -30,12 +30,13 @@ def check_frames(spool: Spool, gone: Container[tuple[str, int]] = ()) -> None:
                 raise Lost(f"chunk {chunk.chunk_idx} of {stream.settings.name} has another digest")
             may_lack = chunk.parked_reason == MISSING or (stream.settings.name, chunk.chunk_idx) in gone
             is_here = chunk.disk_bytes and not (chunk.state == "parked" and may_lack)
-            if is_here and not _are_pushed(leased.read(chunk), stream, chunk):
+            if is_here and not are_pushed(leased.read(chunk), stream, chunk):
                 raise Lost(f"chunk {chunk.chunk_idx} of {stream.settings.name} has other frames")
         leased.release()
 
 
-def _are_pushed(body: bytes, stream: Stream, chunk: Chunk) -> bool:
+def are_pushed(body: bytes, stream: Stream, chunk: Chunk) -> bool:
+    """Whether the bytes to send hold the frames that were pushed."""
     # Decoding the same bytes a thousand times says nothing new.
     return _decodes_to(body, stream.settings.name, chunk.chunk_idx, (chunk.n, chunk.height, chunk.width))
 

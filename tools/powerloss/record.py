@@ -42,7 +42,7 @@ def record(
         FuseUnavailable: there is no mount.
         WorkloadFailed: the program failed.
     """
-    _require_fuse()
+    require_fuse()
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     with tempfile.TemporaryDirectory(prefix="powerloss-") as folder, closing(here):
@@ -92,7 +92,12 @@ def base_of(image: Image) -> list[Op]:
     return ops + [Op(kind="fsync_dir", ino=directory) for directory in inos.values()]
 
 
-def _require_fuse() -> None:
+def require_fuse() -> None:
+    """Whether a file system can be mounted here.
+
+    Raises:
+        FuseUnavailable: no; it says what is missing.
+    """
     if not Path("/dev/fuse").exists():
         raise FuseUnavailable("there is no /dev/fuse; load the fuse module, or pass --device /dev/fuse")
     if not hasattr(os, "geteuid") or os.geteuid() != 0:
