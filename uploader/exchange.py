@@ -27,6 +27,8 @@ _HEADER_CHARS = 1000
 _SECRET_CHARS_MIN = 8
 # Up to what no URL holds as it is: a quote may stand in a query, before the signature.
 _QUERY = re.compile(r"\?[^\s<>]+")
+# And where a damaged answer shows no query, but what only a signed one holds.
+_SIGNED = re.compile(r"((?:signature|credential|token|\bsig)=)[^\s<>]+", re.IGNORECASE)
 _ENCODINGS = {"Accept-Encoding": "gzip, deflate"}
 _PACKED = frozenset({"gzip", "x-gzip", "deflate"})
 _GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
@@ -67,7 +69,7 @@ class Answer:
     @property
     def excerpt(self) -> str:
         """The beginning of the body on one line, without queries: one may be a URL's signature."""
-        return printable(_QUERY.sub("?***", " ".join(self.text[: 4 * _EXCERPT_CHARS].split())))[:_EXCERPT_CHARS]
+        return printable(unsigned(" ".join(self.text[: 4 * _EXCERPT_CHARS].split())))[:_EXCERPT_CHARS]
 
     def without(self, secret: str) -> Self:
         """The same without a secret that the other side repeats: a proxy's page may show the request's headers."""
@@ -185,14 +187,19 @@ def _reason(error: Exception) -> str:
     """The error's own words, or its kind where those could repeat the URL."""
     if not isinstance(error, httpx.TransportError) or isinstance(error, httpx.TimeoutException):
         return type(error).__name__
-    return _short(_QUERY.sub("?***", str(error)) or type(error).__name__)
+    return _short(unsigned(str(error)) or type(error).__name__)
+
+
+def unsigned(text: str) -> str:
+    """The text without the queries of its URLs, and without what looks like a signature besides."""
+    return _SIGNED.sub(r"\1***", _QUERY.sub("?***", text))
 
 
 class _WithoutQueries(logging.Filter):
     """Keeps presigned signatures out of the logs: httpx names every URL whole, httpcore every header."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = _QUERY.sub("?***", record.getMessage()), ()
+        record.msg, record.args = unsigned(record.getMessage()), ()
         return True
 
 

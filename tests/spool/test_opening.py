@@ -104,6 +104,19 @@ def test_an_older_copy_of_the_index_is_brought_up_to_date(spool: Spool, stream: 
         check_invariants(again)
 
 
+def test_a_shard_that_no_row_speaks_of_is_set_aside_when_its_place_is_taken(spool: Spool, stream: Stream) -> None:
+    """A producer died between the name and the row, and another one that lives pushes to the same place."""
+    spool.push(stream.stream_id, 0, some_frames(seed=0))
+    folder = spool.zarr_path(stream.stream_id) / "frames"
+    left_over = (folder / "c.0.0.0").read_bytes()
+    (folder / "c.1.0.0").write_bytes(left_over)
+    spool.push(stream.stream_id, 1, some_frames(seed=9))
+    (aside,) = folder.glob(".c.1.0.0.*.aside")
+    assert aside.read_bytes() == left_over
+    assert [event.event for event in spool.events(stream.stream_id)][-2:] == ["recovered", "spooled"]
+    check_invariants(spool)
+
+
 # Damage on the local disk -----------------------------------------------------------------------------------
 
 

@@ -87,6 +87,13 @@ def test_an_excerpt_holds_no_signature(ask: Asks) -> None:
     assert "5ec2e7" not in answer.excerpt
 
 
+def test_an_excerpt_of_a_damaged_answer_holds_no_signature_either(ask: Asks) -> None:
+    """Found by fuzzing: the mark that begins the query is what was damaged."""
+    answer = ask(b"", json.dumps([{"url": SIGNED.replace("?", "\x7f")}]).encode())
+    assert "store.example/k" in answer.excerpt
+    assert "5ec2e7" not in answer.excerpt
+
+
 @pytest.mark.parametrize("quote", ["'", '"'])
 def test_a_quote_in_a_query_does_not_bring_the_signature_behind_it_into_the_logs(
     ask: Asks, quote: str, caplog: pytest.LogCaptureFixture
