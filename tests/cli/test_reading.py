@@ -292,6 +292,13 @@ def test_audit_csv_has_one_row_a_chunk_and_quotes_what_needs_it(reader: Shell, s
     assert {row["stream_id"] for row in rows} == {stream.stream_id}
 
 
+def test_a_cell_that_a_spreadsheet_would_run_is_text(reader: Shell, spool: Spool) -> None:
+    stream = record(spool, 0)
+    park(spool, stream, 0, '=HYPERLINK("http://elsewhere")')
+    (row,) = csv.DictReader(io.StringIO(reader.run("audit", "data-1", "--csv").out))
+    assert row["parked_reason"] == """'=HYPERLINK("http://elsewhere")"""
+
+
 def test_audit_attempts_tells_each_one(reader: Shell, spool: Spool) -> None:
     stream = record(spool, 0)
     lease = spool.lease(stream.stream_id, "worker", ttl_s=60)

@@ -54,6 +54,14 @@ def test_zarr_metadata_that_asks_for_absurd_images_is_refused(
         open_source(str(path))
 
 
+@pytest.mark.parametrize("fps", [10**400, -3, float("nan"), float("inf"), "10", None, 0])
+def test_a_frame_rate_that_is_none_is_not_taken_for_one(tmp_path: Path, fps: object) -> None:
+    """The first was found by fuzzing: no float holds it."""
+    path = tmp_path / "a.zarr"
+    zarr.create_array(path, data=FRAMES, attributes={"fps": fps})
+    assert open_source(str(path)).frame_rate is None
+
+
 def test_the_first_frame_of_a_zarr_array_without_end_is_there_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -73,4 +73,6 @@ def _cell(value: object) -> object:
     if not isinstance(value, str):
         return value
     # A server's words may hold what a terminal obeys; a person's reason may have several lines.
-    return "".join(char if char.isprintable() or char == "\n" else "?" for char in value)
+    shown = "".join(char if char.isprintable() or char == "\n" else "?" for char in value)
+    # And a spreadsheet would run what begins as a formula does.
+    return f"'{shown}" if shown.startswith(("=", "+", "-", "@")) else shown

@@ -26,6 +26,7 @@ FRAMES_NAME = "frames"
 
 _BLOCK_BYTES_MAX = 64 * 2**20
 _CHUNK_BYTES_MAX = 2**31  # the codecs take no more
+_FPS_MAX = 1e9
 _PIECES_MAX = 4096
 _COLOUR_CHANNELS = (3, 4)
 
@@ -183,7 +184,7 @@ def _zarr_array(path: Path) -> tuple[ZarrArray, float | None]:
 
 
 def _rate(recorded: object) -> float | None:
-    if isinstance(recorded, int | float) and math.isfinite(recorded) and recorded > 0:
+    if isinstance(recorded, int | float) and 0 < recorded <= _FPS_MAX:  # neither NaN nor what no float can hold
         return float(recorded)
     return None
 
