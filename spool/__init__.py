@@ -27,9 +27,12 @@ from spool.errors import (
 from spool.leased import LeasedStream
 from spool.locks import ProcessLock
 from spool.model import Chunk, Event, Receipt, Stream, StreamSettings, Tally
+from spool.problems import Problem
+from spool.repair import Repaired, repair
 from spool.retention import DEFAULT_MIN_FREE_BYTES, DEFAULT_RETENTION_S, Limits
 from spool.spool import Spool, SpoolStatus
 from spool.states import ChunkState, StreamState
+from spool.verify import Verified, verify
 
 __all__ = [
     "DEFAULT_MIN_FREE_BYTES",
@@ -50,8 +53,10 @@ __all__ = [
     "LeaseLost",
     "LeasedStream",
     "Limits",
+    "Problem",
     "ProcessLock",
     "Receipt",
+    "Repaired",
     "ShardDamaged",
     "Spool",
     "SpoolDamaged",
@@ -67,5 +72,8 @@ __all__ = [
     "StreamState",
     "Tally",
     "UnknownStream",
+    "Verified",
     "audit",
+    "repair",
+    "verify",
 ]

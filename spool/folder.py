@@ -152,9 +152,7 @@ class SpoolFolder:
         """
         if self.missing_reserve_bytes:
             part = incoming / f"reserve-{uuid.uuid4().hex}"
-            # Not zeros: a file system that compresses would set nothing aside for them.
-            block = hashlib.shake_256(b"framespool reserve").digest(1 << 16)
-            self.disk.write_new(part, [block] * (RESERVE_BYTES // len(block)), label="reserve")
+            self.disk.write_new(part, reserve_pieces(), label="reserve")
             self.disk.rename(part, self._reserve, label="reserve")
 
     @property
@@ -201,18 +199,7 @@ class SpoolFolder:
         """Write ``stream.json`` durably: what the index is rebuilt from besides the shards."""
         path = self.stream_folder(stream.stream_id) / "stream.json"
         part = path.with_name(f"{uuid.uuid4().hex}.part")
-        text = json.dumps(
-            {
-                "format": 1,
-                "stream_id": stream.stream_id,
-                "data_id": stream.data_id,
-                "created_at_ms": stream.created_at_ms,
-                "sealed_at_ms": stream.sealed_at_ms,
-                "settings": asdict(stream.settings),
-            },
-            indent=1,
-        )
-        self.disk.write_new(part, [text.encode()], label="stream_json")
+        self.disk.write_new(part, [stream_description(stream)], label="stream_json")
         self.disk.rename(part, path, label="stream_json")
 
     def read_stream_description(self, stream_id: str) -> Stream:
@@ -234,6 +221,13 @@ class SpoolFolder:
         if said["sealed_at_ms"] is None:
             return stream
         return replace(stream, state=StreamState.SEALED, sealed_at_ms=said["sealed_at_ms"])
+
+    def asked_to_end_ms(self, stream_id: str) -> int | None:
+        """When the stream's own description says that its end was asked for; ``None`` when it says nothing."""
+        try:
+            return self.read_stream_description(stream_id).sealed_at_ms
+        except (OSError, ValueError, KeyError, TypeError, SpoolError):
+            return None  # it is lost or damaged
 
     def write_group_document(self, stream: Stream) -> None:
         """Write the store's own ``zarr.json``. Derived, like the array's."""
@@ -262,6 +256,27 @@ class SpoolFolder:
         """The lock of the one worker that drains for this destination."""
         name = hashlib.sha256(destination.encode()).hexdigest()[:16]
         return ProcessLock(self.root / "workers" / f"{name}.lock")
+
+
+def stream_description(stream: Stream) -> bytes:
+    """``stream.json``."""
+    return json.dumps(
+        {
+            "format": 1,
+            "stream_id": stream.stream_id,
+            "data_id": stream.data_id,
+            "created_at_ms": stream.created_at_ms,
+            "sealed_at_ms": stream.sealed_at_ms,
+            "settings": asdict(stream.settings),
+        },
+        indent=1,
+    ).encode()
+
+
+def reserve_pieces() -> list[bytes]:
+    """What the reserve holds. Not zeros: a file system that compresses would set nothing aside for them."""
+    block = hashlib.shake_256(b"framespool reserve").digest(1 << 16)
+    return [block] * (RESERVE_BYTES // len(block))
 
 
 def new_stream(stream_id: str, *, settings: StreamSettings, data_id: str | None, created_at_ms: int) -> Stream:

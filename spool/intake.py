@@ -103,6 +103,7 @@ class Intake:
         )
         if (before := self._already_here(description, array)) is not None:
             return before
+        description = self._as_first_spooled(description)
         pieces = shards.spool_form(shard, description)
         try:
             return self._store(pieces, description, array)
@@ -137,25 +138,32 @@ class Intake:
 
     def _place(self, part: Path, description: shards.Description, array: NDArray[np.uint8]) -> Chunk:
         """Steps 2 and 3; the chunk that holds these frames, which another producer may have placed first."""
+        aside: list[Path] = []
         try:
             with self._folder.writing("push") as db:
                 key, stream = _open_stream(db, description.stream_id)
                 checks.require_same_size(stream, description.height, description.width)
                 before = _chunk_at(db, key, description.chunk_idx)
                 if before is None:
-                    return self._enter(db, key, stream, part, description)
+                    return self._enter(db, key, stream, part, description, aside)
                 if before.sha256 == description.sha256 and not self._is_kept(stream, before):
                     return self._restore(db, key, part, before)
         except BaseException:
-            if not part.exists():  # it has got its name: before that there is nothing to take back
-                self._undo(description)
+            if not part.exists() or aside:  # it has got its name: before that there is nothing to take back
+                self._undo(description, aside)
             raise
         here = self._already_here(description, array)
         assert here is not None
         return here
 
     def _enter(
-        self, db: sqlite3.Connection, key: int, stream: Stream, part: Path, description: shards.Description
+        self,
+        db: sqlite3.Connection,
+        key: int,
+        stream: Stream,
+        part: Path,
+        description: shards.Description,
+        aside: list[Path],
     ) -> Chunk:
         """A new chunk: its name, its directory entry, its row."""
         chunk = shards.described_chunk(description, disk_bytes=part.stat().st_size)
@@ -163,7 +171,7 @@ class Intake:
         # Asked again under the lock: several producers may have seen the same room.
         if max_bytes is not None and rows.disk_bytes(db) + chunk.disk_bytes > max_bytes:
             raise SpoolFull(f"the spool is full: it may hold {max_bytes:,} bytes", chunk_bytes=chunk.disk_bytes)
-        self._clear_the_place(db, chunk)
+        self._clear_the_place(db, chunk, aside)
         final = self._folder.shard_path(chunk.stream_id, chunk.chunk_idx)
         self._folder.disk.rename(part, final, label="shard")
         rows.insert_chunk(db, key, chunk)
@@ -183,10 +191,15 @@ class Intake:
             )
         return chunk
 
-    def _clear_the_place(self, db: sqlite3.Connection, chunk: Chunk) -> None:
+    def _clear_the_place(self, db: sqlite3.Connection, chunk: Chunk, aside: list[Path]) -> None:
         """Set a file aside that no row speaks of: the push of a dead producer, or one that could not be read.
 
         Its frames may exist nowhere else. One that holds the very same chunk may be replaced.
+
+        Args:
+            db: in a write transaction.
+            chunk: what comes in its place.
+            aside: is given the file's new name, for `_undo`.
         """
         path = self._folder.shard_path(chunk.stream_id, chunk.chunk_idx)
         if not path.exists():
@@ -196,12 +209,12 @@ class Intake:
                 return
         except (ShardDamaged, OSError) as error:
             _log.warning("%s had no index row and cannot be read: %s", path, error)
-        aside = f".{path.name}.{uuid.uuid4().hex}.aside"
-        self._folder.disk.rename(path, path.with_name(aside), label="push_aside")
-        why = {"what": "set aside", "why": "another push took its chunk_idx", "file": aside}
+        aside.append(path.with_name(f".{path.name}.{uuid.uuid4().hex}.aside"))
+        self._folder.disk.rename(path, aside[0], label="push_aside")
+        why = {"what": "set aside", "why": "another push took its chunk_idx", "file": aside[0].name}
         now = self._folder.clock.now_ms()
         ledger.append(db, "recovered", at_ms=now, stream_id=chunk.stream_id, chunk_idx=chunk.chunk_idx, detail=why)
-        _log.warning("%s had no index row; it is set aside as %s", path, aside)
+        _log.warning("%s had no index row; it is set aside as %s", path, aside[0].name)
 
     def _restore(self, db: sqlite3.Connection, key: int, part: Path, chunk: Chunk) -> Chunk:
         """The same bytes again for a chunk whose file is gone or damaged: it waits for delivery as before."""
@@ -217,8 +230,10 @@ class Intake:
         assert restored is not None
         return restored
 
-    def _undo(self, description: shards.Description) -> None:
+    def _undo(self, description: shards.Description, aside: list[Path]) -> None:
         """Take back what a push that raised has left: a shard without a row, and frames that readers see.
+
+        What lay in its place before lies there again.
 
         What cannot be taken back now has no row either: the next push of this chunk replaces it, or the next
         opening adopts it.
@@ -228,7 +243,10 @@ class Intake:
             key, stream = rows.require_stream(db, description.stream_id)
             if _chunk_at(db, key, description.chunk_idx) is None:
                 path = self._folder.shard_path(description.stream_id, description.chunk_idx)
-                self._folder.disk.remove(path, label="push_undo")
+                if aside and aside[0].exists():
+                    self._folder.disk.rename(aside[0], path, label="push_undo")
+                else:
+                    self._folder.disk.remove(path, label="push_undo")
                 self._folder.write_array_document(stream, frame_count=rows.frame_count(db, key, stream))
 
         try:
@@ -256,6 +274,16 @@ class Intake:
         if self._same_frames(stream, chunk, array):
             return chunk
         raise ChunkConflict(f"chunk {idx} is already spooled with other frames")
+
+    def _as_first_spooled(self, description: shards.Description) -> shards.Description:
+        """A chunk whose file is lost gets back the very file it had: its times are those of its row."""
+        with self._folder.index.reading() as db:
+            key, _ = rows.require_stream(db, description.stream_id)
+            chunk = _chunk_at(db, key, description.chunk_idx)
+        if chunk is None:
+            return description
+        capture, spooled = chunk.capture_start_ms_utc, chunk.spooled_at_ms
+        return replace(description, capture_start_ms_utc=capture, spooled_at_ms=spooled)
 
     def _is_kept(self, stream: Stream, chunk: Chunk) -> bool:
         """Whether nothing more is needed for this chunk: it was delivered, or its bytes are here and whole."""

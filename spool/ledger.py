@@ -102,9 +102,19 @@ def is_empty(db: sqlite3.Connection) -> bool:
 def row_digest(
     previous: bytes, seq: int, at_ms: int, stream_id: str | None, chunk_idx: int | None, event: str, text: str
 ) -> bytes:
-    """SHA-256 over the previous digest and the row, as 32 bytes."""
+    """SHA-256 over the previous digest and the row's own, as 32 bytes."""
+    return chained(previous, own_digest(seq, at_ms, stream_id, chunk_idx, event, text))
+
+
+def own_digest(seq: int, at_ms: int, stream_id: str | None, chunk_idx: int | None, event: str, text: str) -> bytes:
+    """SHA-256 over the row alone: all that others need to know of it to follow the chain past it."""
     row = json.dumps([seq, at_ms, stream_id, chunk_idx, event, text], separators=(",", ":"))
-    return hashlib.sha256(previous + row.encode()).digest()
+    return hashlib.sha256(row.encode()).digest()
+
+
+def chained(previous: bytes, own: bytes) -> bytes:
+    """The digest of a row whose own digest is known."""
+    return hashlib.sha256(previous + own).digest()
 
 
 def digest_of(event: Event) -> bytes:

@@ -1,16 +1,18 @@
 """``ledger.jsonl``: the ledger once more, as lines of text beside the index.
 
 It is there for the day on which the index is lost: with it nothing is forgotten, neither receipts nor what was
-pruned. Each line holds the row's digest in hex, a space, and the JSON array that the digest covers, so that
-``sha256sum`` and a page of any language can check the chain.
+pruned. Each line holds the row's digest in hex, a space, and the row as a JSON array, so that ``sha256sum``
+and a page of any language can check the chain.
 
 Whoever takes the index's write lock first writes what was committed since: the file lags by one commit, and is
-fsynced only now and then. No promise rests on it, so no call fails because of it: a line that could not be
-written is written with the next one. Only rows that hold are ever read back.
+fsynced once in a megabyte. No promise rests on it, so no call fails because of it: a line that could not be
+written is written with the next one, and a file that lost lines with the power is written anew from the index.
+Only rows that hold are ever read back.
 """
 
 import json
 import logging
+import re
 import sqlite3
 import uuid
 from collections.abc import Generator
@@ -22,7 +24,9 @@ from spool.disk import Disk
 from spool.model import Event
 
 LEDGER_NAME = "ledger.jsonl"
-_TAIL_BYTES = 1 << 16
+_SYNC_BYTES = 1 << 20
+_TAIL_BYTES = 2 * _SYNC_BYTES  # whatever a power cut can have torn
+_LINE = re.compile(rb"[0-9a-f]{64} \[(\d+),")
 _PAGE = 1000
 
 _log = logging.getLogger(__name__)
@@ -54,8 +58,11 @@ class LedgerFile:
             while rows := ledger.events(db, None, after_seq=self._seq, limit=_PAGE):
                 lines = b"".join(line_of(row) for row in rows)
                 self._disk.append(self.path, lines, at=self._size, label="ledger_file")
+                is_due = self._size // _SYNC_BYTES != (self._size + len(lines)) // _SYNC_BYTES
                 self._size += len(lines)
                 self._seq = rows[-1].seq
+                if is_due:
+                    self.sync()
             self._is_failing = self.is_behind = False
         except OSError as error:
             self._size = -1
@@ -99,7 +106,7 @@ class LedgerFile:
                 self._size, self._seq = end, event.seq
                 return
         if size:
-            self.set_aside("its last row is not one of the index")
+            self.set_aside("its last rows are not those of the index")
         self._size = self._seq = 0
 
     def set_aside(self, why: str) -> None:
@@ -137,18 +144,31 @@ def rows_that_hold(path: Path) -> Generator[Event]:
 
 
 def _last_row(path: Path, size: int) -> tuple[int, Event] | None:
-    """The last line that can be read, and where it ends; what follows it was torn."""
+    """The last line that can be read, and where it ends; what follows it was torn.
+
+    ``None`` as well when a line is missing before it: the power went before the disk had it.
+    """
     start = max(0, size - _TAIL_BYTES)
     with path.open("rb") as file:
         file.seek(start)
         tail = file.read(size - start)
     end = start + tail.rfind(b"\n") + 1
-    for line in reversed(tail[: end - start].splitlines(keepends=True)):
-        event = _event(line)
+    lines = tail[: end - start].splitlines(keepends=True)
+    while lines:
+        event = _event(lines[-1])
         if event is not None:
-            return end, event
-        end -= len(line)
+            return (end, event) if _are_all_there(lines[1 if start else 0 :], event.seq) else None
+        end -= len(lines.pop())
     return None
+
+
+def _are_all_there(lines: list[bytes], last: int) -> bool:
+    """Whether each line looks like the row after the one before. A quick look, not a check of the chain."""
+    for seq, line in enumerate(lines, start=last - len(lines) + 1):
+        begins = _LINE.match(line)
+        if begins is None or int(begins[1]) != seq or b"\0" in line:
+            return False
+    return True
 
 
 def _event(line: bytes) -> Event | None:

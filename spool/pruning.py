@@ -7,6 +7,7 @@ could leave a row that promises bytes which are gone.
 import logging
 import sqlite3
 from functools import partial
+from typing import Any
 
 from spool import ledger, rows
 from spool.errors import IllegalTransition
@@ -66,19 +67,30 @@ def _release(
             break
         freed += chunk.disk_bytes
         batch.append(chunk)
-        cursor = db.execute(
-            "UPDATE chunks SET disk_bytes = 0, pruned_at_ms = ? WHERE chunk_idx = ? AND state = 'acknowledged'"
-            " AND stream_key = (SELECT stream_key FROM streams WHERE stream_id = ?)",
-            (now, chunk.chunk_idx, chunk.stream_id),
-        )
-        if cursor.rowcount != 1:
-            raise IllegalTransition(f"chunk {chunk.chunk_idx} cannot be pruned: it is not acknowledged")
-        ledger.append(
-            db,
-            "pruned",
-            at_ms=now,
-            stream_id=chunk.stream_id,
-            chunk_idx=chunk.chunk_idx,
-            detail={"disk_bytes": chunk.disk_bytes},
-        )
+        _release_chunk(db, chunk, now, {})
     return batch
+
+
+def note_gone(folder: SpoolFolder, chunk: Chunk) -> bool:
+    """See `Spool.note_gone`."""
+
+    def change(db: sqlite3.Connection) -> bool:
+        if folder.shard_path(chunk.stream_id, chunk.chunk_idx).exists():
+            return False
+        _release_chunk(db, chunk, folder.clock.now_ms(), {"why": "its file was gone"})
+        return True
+
+    return folder.write("prune", change)
+
+
+def _release_chunk(db: sqlite3.Connection, chunk: Chunk, now_ms: int, detail: dict[str, Any]) -> None:
+    cursor = db.execute(
+        "UPDATE chunks SET disk_bytes = 0, pruned_at_ms = ?"
+        " WHERE chunk_idx = ? AND state = 'acknowledged' AND disk_bytes > 0"
+        " AND stream_key = (SELECT stream_key FROM streams WHERE stream_id = ?)",
+        (now_ms, chunk.chunk_idx, chunk.stream_id),
+    )
+    if cursor.rowcount != 1:
+        raise IllegalTransition(f"chunk {chunk.chunk_idx} cannot be pruned: it is not acknowledged, or was pruned")
+    detail = {"disk_bytes": chunk.disk_bytes, **detail}
+    ledger.append(db, "pruned", at_ms=now_ms, stream_id=chunk.stream_id, chunk_idx=chunk.chunk_idx, detail=detail)

@@ -24,9 +24,9 @@ from pathlib import Path
 
 from spool import ledger, rows, shards
 from spool.errors import ShardDamaged, SpoolError
-from spool.folder import SpoolFolder
+from spool.folder import SpoolFolder, stream_description
 from spool.model import STREAM_ID, Chunk, Stream
-from spool.restoring import restore_index
+from spool.restoring import restore_index, seal_if_asked
 from spool.states import ChunkState, StreamState
 from spool.zarr_metadata import array_document, array_path, chunk_idx_of, group_document
 
@@ -131,9 +131,16 @@ def _reconcile(folder: SpoolFolder, key: int, stream: Stream) -> None:
             _remove(folder, folder.shard_path(stream.stream_id, idx), label="recover_prune")
         elif idx not in on_disk and state == ChunkState.SPOOLED:
             folder.write("recover_missing", partial(_park_missing, folder, key, stream, idx))
+    _agree_on_the_end(folder, stream)
     leftovers = _leftovers(folder, stream.stream_id)
     if path.is_dir() and (leftovers or not _documents_are_fresh(folder, stream.stream_id)):
         folder.write("recover_zarr_json", partial(_refresh, folder, stream.stream_id, leftovers))
+
+
+def _agree_on_the_end(folder: SpoolFolder, stream: Stream) -> None:
+    """An index older than the stream's description, as a copy may be, still owes the end that was asked for."""
+    if stream.state is StreamState.OPEN and folder.asked_to_end_ms(stream.stream_id) is not None:
+        folder.write("recover_seal", partial(seal_if_asked, folder, stream.stream_id))
 
 
 def _leftovers(folder: SpoolFolder, stream_id: str) -> list[Path]:
@@ -258,6 +265,7 @@ def _documents_are_fresh(folder: SpoolFolder, stream_id: str) -> bool:
         frame_count = rows.frame_count(db, key, stream)
     store = folder.store_path(stream_id)
     wanted = {
+        folder.stream_folder(stream_id) / "stream.json": stream_description(stream),
         store / "zarr.json": group_document(stream),
         array_path(folder.stream_folder(stream_id)) / "zarr.json": array_document(stream, frame_count=frame_count),
     }
@@ -272,5 +280,9 @@ def _refresh(folder: SpoolFolder, stream_id: str, leftovers: list[Path], db: sql
     key, stream = rows.require_stream(db, stream_id)
     for path in leftovers:
         _remove(folder, path, label="recover_zarr_json")
+    try:
+        folder.write_stream_description(stream)
+    except OSError as error:
+        _log.warning("stream.json of %s could not be rewritten: %s", stream_id, error)
     folder.write_group_document(stream)
     folder.write_array_document(stream, frame_count=rows.frame_count(db, key, stream))

@@ -94,17 +94,14 @@ def _insert(folder: SpoolFolder, stream_id: str, told: ToldStream, db: sqlite3.C
             row = replace(row, disk_bytes=0, pruned_at_ms=now)
         rows.insert_chunk(db, key, row)
     rows.advance_watermark(db, key)
-    if told.state is StreamState.OPEN:
-        _seal_if_asked(folder, stream_id, key, db)
+    seal_if_asked(folder, stream_id, db)
 
 
-def _seal_if_asked(folder: SpoolFolder, stream_id: str, key: int, db: sqlite3.Connection) -> None:
-    """The file lags, ``stream.json`` does not: a request for the end that it knows of is owed."""
-    try:
-        sealed_at_ms = folder.read_stream_description(stream_id).sealed_at_ms
-    except (OSError, ValueError, KeyError, TypeError, SpoolError):
-        return  # it is lost or damaged, and says nothing
-    if sealed_at_ms is not None:
+def seal_if_asked(folder: SpoolFolder, stream_id: str, db: sqlite3.Connection) -> None:
+    """The end that ``stream.json`` knows was asked for is owed: what told the index may lag, and it does not."""
+    key, stream = rows.require_stream(db, stream_id)
+    sealed_at_ms = folder.asked_to_end_ms(stream_id)
+    if stream.state is StreamState.OPEN and sealed_at_ms is not None:
         event = rows.move_stream(db, key, "seal", sealed_at_ms=sealed_at_ms)
         ledger.append(db, event, at_ms=sealed_at_ms, stream_id=stream_id)
 

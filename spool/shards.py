@@ -113,10 +113,13 @@ def encode(frames: NDArray[np.uint8], threads: ThreadPoolExecutor, *, runs_per_c
 
 def spool_form(shard: Shard, description: Description) -> list[bytes]:
     """The pieces of the local file, in order."""
-    text = json.dumps(asdict(description), sort_keys=True).encode()
-    trailer = _TRAILER.pack(len(text), google_crc32c.value(text), _MAGIC)
     padded = _index([len(one) for one in shard.frames], entries=description.chunk_size)
-    return [*shard.frames, text + trailer + padded]
+    return [*shard.frames, _described(description) + padded]
+
+
+def _described(description: Description) -> bytes:
+    text = json.dumps(asdict(description), sort_keys=True).encode()
+    return text + _TRAILER.pack(len(text), google_crc32c.value(text), _MAGIC)
 
 
 def read_description(path: Path, *, chunk_size: int | None = None) -> Description:
@@ -202,6 +205,54 @@ def read_wire_form(path: Path, *, n: int, chunk_size: int, wire_bytes: int, sha2
     if hashlib.sha256(body).hexdigest() != sha256:
         raise ShardDamaged(f"{path.name} does not hold the bytes that were spooled")
     return body
+
+
+def check_file(path: Path, chunk: Chunk, *, chunk_size: int) -> None:
+    """Read every byte of a shard's file: each must be what was written when the chunk entered.
+
+    Raises:
+        ShardDamaged: one is not; it says which part of the file, as narrowly as can be told.
+        OSError: the file cannot be read.
+    """
+    description = _described(
+        Description(
+            stream_id=chunk.stream_id,
+            chunk_idx=chunk.chunk_idx,
+            n=chunk.n,
+            height=chunk.height,
+            width=chunk.width,
+            chunk_size=chunk_size,
+            capture_start_ms_utc=chunk.capture_start_ms_utc,
+            spooled_at_ms=chunk.spooled_at_ms,
+            sha256=chunk.sha256,
+            wire_bytes=chunk.wire_bytes,
+        )
+    )
+    content = path.read_bytes()
+    described_at = chunk.wire_bytes - _index_bytes(chunk.n)
+    index_at = described_at + len(description)
+    size = index_at + _index_bytes(chunk_size)
+    if len(content) != size:
+        raise ShardDamaged(f"it has {len(content)} bytes where {size} were written")
+    entries = content[index_at : index_at + chunk.n * _ENTRY_BYTES]
+    padded = entries + _MISSING * (chunk_size - chunk.n)
+    if content[index_at:] != padded + _crc(padded):
+        raise ShardDamaged(f"its index is damaged, somewhere in bytes {index_at} to {size - 1}")
+    body = b"".join((content[:described_at], entries, _crc(entries)))
+    if hashlib.sha256(body).hexdigest() != chunk.sha256:
+        raise ShardDamaged(f"its frames are damaged{_where_damaged(content, entries, described_at)}")
+    if content[described_at:index_at] != description:
+        raise ShardDamaged(f"its description is damaged, somewhere in bytes {described_at} to {index_at - 1}")
+
+
+def _where_damaged(content: bytes, entries: bytes, end: int) -> str:
+    """The first frame that cannot be decoded, or that they all can."""
+    for k, (offset, nbytes) in enumerate(struct.iter_unpack("<QQ", entries)):
+        try:
+            zstd.decompress(content[offset : offset + nbytes])
+        except (RuntimeError, ValueError):
+            return f": frame {k}, in bytes {offset} to {offset + nbytes - 1}, cannot be decoded"
+    return f", somewhere in bytes 0 to {end - 1}, though each can be decoded"
 
 
 def decode(body: bytes, *, n: int, height: int, width: int) -> NDArray[np.uint8]:

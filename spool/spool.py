@@ -328,6 +328,10 @@ class Spool:
 
         return self._folder.write("lease", change)
 
+    def note_gone(self, chunk: Chunk) -> bool:
+        """Record that the local bytes of an acknowledged chunk are gone though nobody pruned them; whether so."""
+        return pruning.note_gone(self._folder, chunk)
+
     def keep_within_limits(self) -> None:
         """Prune what has been kept long enough, and more when disk or limits press."""
         before = acknowledged_before_ms(self.limits, self._folder.clock.now_ms())

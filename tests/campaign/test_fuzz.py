@@ -20,7 +20,15 @@ from tools.fuzz.areas import arrays, damage
 from tools.fuzz.finding import Finding
 
 SEED = 20261124
-COUNTS = {"answers": 150, "arguments": 300, "arrays": 150, "commands": 60, "damage": 40, "files": 100}
+COUNTS = {
+    "answers": 150,
+    "arguments": 300,
+    "arrays": 150,
+    "commands": 60,
+    "damage": 40,
+    "files": 100,
+    "flips": 150,
+}
 
 
 def test_every_area_has_its_share() -> None:

@@ -55,7 +55,7 @@ def test_zarr_metadata_that_asks_for_absurd_images_is_refused(
 
 
 @pytest.mark.parametrize("fps", [10**400, -3, float("nan"), float("inf"), "10", None, 0])
-def test_a_frame_rate_that_is_none_is_not_taken_for_one(tmp_path: Path, fps: object) -> None:
+def test_a_frame_rate_that_is_none_is_not_taken_for_one(tmp_path: Path, fps: Any) -> None:
     """The first was found by fuzzing: no float holds it."""
     path = tmp_path / "a.zarr"
     zarr.create_array(path, data=FRAMES, attributes={"fps": fps})

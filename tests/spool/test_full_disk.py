@@ -308,7 +308,8 @@ def test_with_zero_bytes_free_letting_go_still_works_and_push_says_that_it_is_fu
         lease.renew()
         lease.finalize({"status": 200})
         assert spool.prune()[0] == 30
-        check_invariants(spool)
+        # It could not be rewritten, and the next opening does it.
+        check_invariants(spool, but=("stream.json",))
         assert "reserve.unlink" in small.disk.labels(), "the disk was not full at all"
 
 

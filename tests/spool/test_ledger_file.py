@@ -103,7 +103,7 @@ def test_the_chain_can_be_followed_without_framespool(spool: Spool, stream: Stre
     for line in lines(spool.root):
         said, covered = line.rstrip(b"\n").split(b" ", 1)
 
-        digest = hashlib.sha256(previous + covered).digest()
+        digest = hashlib.sha256(previous + hashlib.sha256(covered).digest()).digest()
 
         assert digest.hex().encode() == said
         previous = digest
@@ -165,6 +165,28 @@ def test_a_file_that_is_damaged_in_the_middle_tells_what_comes_before(
         total = sum(1 for _ in rebuilt.events())
     assert len(lines(spool.root)) == total
     assert len(asides(spool.root)) == 1, "what followed is kept for a person"
+
+
+def test_lines_that_the_power_took_are_written_again(spool: Spool, stream: Stream, clock: FakeClock) -> None:
+    """The end reached the disk and the middle did not: it would hide whatever follows, once the index is lost."""
+    live(spool, stream)
+    spool.close()
+    there = lines(spool.root)
+    torn = [*there[:5], bytes(len(there[5])), *there[6:]]
+    (spool.root / "ledger.jsonl").write_bytes(b"".join(torn))
+    with again(spool.root, clock) as opened:
+        assert lines(spool.root) == there
+        assert len(asides(spool.root)) == 1
+        check_invariants(opened)
+
+
+def test_the_file_is_made_durable_as_it_grows(
+    spool: Spool, stream: Stream, disk: FaultyDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spool.ledger_file._SYNC_BYTES", 4096)
+    live(spool, stream)
+    size = (spool.root / "ledger.jsonl").stat().st_size
+    assert disk.labels().count("ledger_file.fsync") == size // 4096 > 0
 
 
 def test_a_file_of_another_spool_is_set_aside(

@@ -131,6 +131,20 @@ def test_the_same_frames_again_are_a_no_op(spool: Spool, stream: Stream) -> None
     check_invariants(spool)
 
 
+def test_a_chunk_whose_file_was_lost_gets_back_the_very_file_it_had(
+    spool: Spool, stream: Stream, clock: FakeClock
+) -> None:
+    """Found by cutting the power: the second file told other times than the row."""
+    first = spool.push(stream.stream_id, 0, some_frames())
+    path = spool.zarr_path(stream.stream_id) / "frames" / "c.0.0.0"
+    content = path.read_bytes()
+    path.unlink()
+    clock.advance_s(1234)
+    assert spool.push(stream.stream_id, 0, some_frames()) == first
+    assert path.read_bytes() == content
+    check_invariants(spool)
+
+
 def test_other_frames_under_the_same_chunk_idx_are_a_conflict_and_the_first_stay(
     spool: Spool, stream: Stream
 ) -> None:

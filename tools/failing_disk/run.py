@@ -126,13 +126,13 @@ def trials_on_a_mount() -> Iterator[tuple[Trials, list[Trial]]]:
 
 
 def try_some(made: Trials, todo: Sequence[Trial], *, every: int) -> Figures:
-    """Try every ``every``-th case of these trials."""
+    """Try every ``every``-th case of these trials, counted for each way by itself: none is left out."""
     figures = Figures()
-    number = 0
+    number: Counter[str] = Counter()
     for trial in todo:
         for case in cases(trial, made.operations(trial)):
-            number += 1
-            if number % every:
+            number[case.way] += 1
+            if number[case.way] % every != 1 % every:
                 continue
             figures.faults += 1
             figures.kinds[case.way] += 1

@@ -172,12 +172,26 @@ class Trials:
         seen = observed(workload.spool)
         if seen != promised and not (fault and trial.after in _WITHOUT_INDEX and _is_found_again(seen, promised)):
             raise Wrong(f"opened, and is not what it was: {seen}")
+        self._check_what_is_aside(trial, seen, promised)
         workload.spool.close()
         self._judge(seen)
 
+    def _check_what_is_aside(self, trial: Trial, seen: Promised, promised: Promised) -> None:
+        """A chunk that is no longer told of must lie aside, with every byte it had."""
+        for name, stream in promised.items():
+            for idx in stream["chunks"].keys() - seen[name]["chunks"].keys():
+                for shard in self._kept(trial).glob(f"streams/*/frames.zarr/frames/c.{idx}.0.0"):
+                    place = self._disk.behind / "spool" / shard.parent.relative_to(self._kept(trial))
+                    there = [place / shard.name, *place.glob(f".{shard.name}.*.aside")]
+                    if not any(path.exists() and path.read_bytes() == shard.read_bytes() for path in there):
+                        raise Wrong(f"the bytes of chunk {idx} of {name} are gone")
+
+    def _kept(self, trial: Trial) -> Path:
+        return self._folder / f"{trial.call}.{trial.after}"
+
     def _ruined(self, trial: Trial) -> Promised:
         """Prepare what is opened; what an opening on a disk that is well makes of it."""
-        kept = self._folder / f"{trial.call}.{trial.after}"
+        kept = self._kept(trial)
         if not kept.exists():
             if trial.after.startswith("dead push"):
                 self._life.ruined(kept, trial.call, int(trial.after.rpartition(" ")[2]))

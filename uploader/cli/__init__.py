@@ -20,6 +20,7 @@ COMMANDS = {
     "status": "uploader.cli.status",
     "stream": "uploader.cli.stream",
     "streams": "uploader.cli.streams",
+    "verify": "uploader.cli.verify",
     "worker": "uploader.cli.worker",
 }
 
