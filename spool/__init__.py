@@ -15,6 +15,7 @@ from spool.errors import (
     FramesRejected,
     IllegalTransition,
     LeaseLost,
+    ProofBroken,
     ShardDamaged,
     SpoolDamaged,
     SpoolError,
@@ -28,8 +29,10 @@ from spool.leased import LeasedStream
 from spool.locks import ProcessLock
 from spool.model import Chunk, Event, Receipt, Stream, StreamSettings, Tally
 from spool.problems import Problem
+from spool.proof import Proof, make_proof, read_proof
 from spool.repair import Repaired, repair
 from spool.retention import DEFAULT_MIN_FREE_BYTES, DEFAULT_RETENTION_S, Limits
+from spool.signing import SigningKey, make_key
 from spool.spool import Spool, SpoolStatus
 from spool.states import ChunkState, StreamState
 from spool.verify import Verified, verify
@@ -55,9 +58,12 @@ __all__ = [
     "Limits",
     "Problem",
     "ProcessLock",
+    "Proof",
+    "ProofBroken",
     "Receipt",
     "Repaired",
     "ShardDamaged",
+    "SigningKey",
     "Spool",
     "SpoolDamaged",
     "SpoolError",
@@ -74,6 +80,9 @@ __all__ = [
     "UnknownStream",
     "Verified",
     "audit",
+    "make_key",
+    "make_proof",
+    "read_proof",
     "repair",
     "verify",
 ]

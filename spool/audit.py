@@ -34,12 +34,14 @@ class Attempt:
         result: ``acknowledged``, ``failed``, ``parked``, ``unanswered`` (its worker ended before an answer was
             recorded; another attempt followed) or ``started`` (nothing is recorded after it).
         words: what was said about it; ``None`` for nothing.
+        mismatch: the destination answered with the ETag or checksum of other bytes.
     """
 
     started_at_ms: int | None
     ended_at_ms: int | None
     result: str
     words: str | None = None
+    mismatch: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +61,12 @@ class AuditedChunk:
     chunk: Chunk
     attempt_history: tuple[Attempt, ...]
 
+    @property
+    def mismatch(self) -> bool:
+        """Not acknowledged, because the last answer was of other bytes."""
+        ended = [one for one in self.attempt_history if one.ended_at_ms is not None]
+        return self.chunk.state is not ChunkState.ACKNOWLEDGED and bool(ended) and ended[-1].mismatch
+
     def to_json(self) -> dict[str, Any]:
         """The chunk as the audit's JSON shows it."""
         chunk = self.chunk
@@ -75,6 +83,7 @@ class AuditedChunk:
             "attempts": chunk.attempts,
             "acknowledged_at": _iso(chunk.acknowledged_at_ms),
             "receipt": _receipt(chunk.receipt),
+            "mismatch": self.mismatch,
             "parked_reason": chunk.parked_reason,
             "pruned_at": _iso(chunk.pruned_at_ms),
             "attempt_history": [
@@ -83,6 +92,7 @@ class AuditedChunk:
                     "ended_at": _iso(one.ended_at_ms),
                     "result": one.result,
                     "words": one.words,
+                    "mismatch": one.mismatch,
                 }
                 for one in self.attempt_history
             ],
@@ -166,9 +176,13 @@ def audit(spool: Spool, ref: str) -> StreamAudit:
         UnknownStream: there is no such stream.
     """
     stream = spool.stream(ref)
-    chunks = list(spool.chunks(stream.stream_id))
+    return audit_of(stream, list(spool.chunks(stream.stream_id)), spool.events(stream.stream_id))
+
+
+def audit_of(stream: Stream, chunks: list[Chunk], events: Iterable[Event]) -> StreamAudit:
+    """What a stream, its chunks by chunk_idx and its rows of the ledger amount to."""
     history = _History()
-    for event in spool.events(stream.stream_id):
+    for event in events:
         history.add(event)
     spans = tuple(_gap_spans(chunk.chunk_idx for chunk in chunks))
     all_acknowledged = all(chunk.state is ChunkState.ACKNOWLEDGED for chunk in chunks)
@@ -230,6 +244,7 @@ class _History:
                         ended_at_ms=event.at_ms,
                         result=event.event.removeprefix("attempt_"),
                         words=_words(event),
+                        mismatch=event.detail.get("mismatch") is True,
                     )
                 )
             case _:

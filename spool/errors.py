@@ -14,6 +14,7 @@
     ├── SpoolDamaged                the index cannot be read
     ├── SpoolTooNew                 written by a later framespool
     ├── ShardDamaged                a shard's bytes are not those that were spooled
+    ├── ProofBroken                 a proof does not hold
     ├── LeaseLost                   another worker holds the stream now
     └── IllegalTransition           a change of state that the table does not know
         └── ChunkMoved              the chunk is not, or no longer, in the state that this needs
@@ -118,6 +119,12 @@ class ShardDamaged(SpoolError):
     """The bytes of a shard are not those that were spooled. They are never sent and never deleted."""
 
     hint = "The chunk is parked; 'framespool retry' sends it again if the file has been restored."
+
+
+class ProofBroken(SpoolError):
+    """A proof does not hold: it was changed or damaged after it was made, or never came from a sound ledger."""
+
+    hint = "Ask whoever sent it for another copy; from the same spool 'framespool proof' makes one again."
 
 
 class LeaseLost(SpoolError):

@@ -33,7 +33,7 @@ from spool.errors import DiskFailed, SpoolError, SpoolFull
 from spool.index import Index, refuse_later_format
 from spool.ledger_file import LEDGER_NAME, LedgerFile
 from spool.locks import ProcessLock
-from spool.model import Stream, StreamSettings
+from spool.model import Stream, new_stream
 from spool.states import StreamState
 from spool.zarr_metadata import STORE_NAME, array_document, array_path, group_document, shard_name
 
@@ -277,29 +277,6 @@ def reserve_pieces() -> list[bytes]:
     """What the reserve holds. Not zeros: a file system that compresses would set nothing aside for them."""
     block = hashlib.shake_256(b"framespool reserve").digest(1 << 16)
     return [block] * (RESERVE_BYTES // len(block))
-
-
-def new_stream(stream_id: str, *, settings: StreamSettings, data_id: str | None, created_at_ms: int) -> Stream:
-    """A stream at its very beginning."""
-    return Stream(
-        stream_id=stream_id,
-        data_id=data_id,
-        settings=settings,
-        state=StreamState.OPEN,
-        height=None,
-        width=None,
-        next_chunk_idx=0,
-        watermark=-1,
-        created_at_ms=created_at_ms,
-        sealed_at_ms=None,
-        finalized_at_ms=None,
-        held=None,
-        trouble=None,
-        clock_offset_ms=None,
-        clock_uncertainty_ms=None,
-        lease_owner=None,
-        lease_until_ms=None,
-    )
 
 
 def translated(error: OSError, what: str) -> SpoolError:

@@ -107,9 +107,17 @@ def row_digest(
 
 
 def own_digest(seq: int, at_ms: int, stream_id: str | None, chunk_idx: int | None, event: str, text: str) -> bytes:
-    """SHA-256 over the row alone: all that others need to know of it to follow the chain past it."""
+    """SHA-256 over the row alone, in two steps; see `sealed_digest`."""
     row = json.dumps([seq, at_ms, stream_id, chunk_idx, event, text], separators=(",", ":"))
-    return hashlib.sha256(row.encode()).digest()
+    return sealed_digest(stream_id, hashlib.sha256(row.encode()).hexdigest())
+
+
+def sealed_digest(stream_id: str | None, row_sha256: str) -> bytes:
+    """The own digest of a row of which no more is known than its stream, and the SHA-256 of the rest in hex.
+
+    So the chain can be followed past rows that are nobody's business; but whose they are cannot be hidden.
+    """
+    return hashlib.sha256(f"{stream_id or ''}\n{row_sha256}".encode()).digest()
 
 
 def chained(previous: bytes, own: bytes) -> bytes:

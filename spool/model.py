@@ -173,3 +173,26 @@ class Event:
     detail: dict[str, Any]
     previous: bytes
     digest: bytes
+
+
+def new_stream(stream_id: str, *, settings: StreamSettings, data_id: str | None, created_at_ms: int) -> Stream:
+    """A stream at its very beginning."""
+    return Stream(
+        stream_id=stream_id,
+        data_id=data_id,
+        settings=settings,
+        state=StreamState.OPEN,
+        height=None,
+        width=None,
+        next_chunk_idx=0,
+        watermark=-1,
+        created_at_ms=created_at_ms,
+        sealed_at_ms=None,
+        finalized_at_ms=None,
+        held=None,
+        trouble=None,
+        clock_offset_ms=None,
+        clock_uncertainty_ms=None,
+        lease_owner=None,
+        lease_until_ms=None,
+    )

@@ -5,10 +5,10 @@ only the ledger: a lost index, a proof on another machine, or a check of the ind
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from spool.model import Event
+from spool.model import Chunk, Event, Receipt, Stream, StreamSettings, new_stream
 from spool.states import CHUNK_MOVES, STREAM_MOVES, ChunkState, StreamState
 
 _CHUNK_EVENTS = {move.event: move for move in CHUNK_MOVES.values()}
@@ -35,6 +35,31 @@ class ToldChunk:
     parked_reason: str | None = None
     pruned_at_ms: int | None = None
 
+    def as_chunk(self, stream_id: str, idx: int) -> Chunk:
+        """As the index would have it.
+
+        Raises:
+            KeyError, TypeError: the ledger tells what no chunk can be.
+        """
+        return Chunk(
+            stream_id=stream_id,
+            chunk_idx=idx,
+            state=self.state,
+            n=self.facts["n"],
+            height=self.facts["height"],
+            width=self.facts["width"],
+            wire_bytes=self.facts["bytes"],
+            sha256=self.facts["sha256"],
+            disk_bytes=self.disk_bytes,
+            capture_start_ms_utc=self.facts["capture_start_ms_utc"],
+            spooled_at_ms=self.spooled_at_ms,
+            attempts=self.attempts,
+            acknowledged_at_ms=self.acknowledged_at_ms,
+            receipt=None if self.receipt is None else Receipt(**self.receipt),
+            parked_reason=self.parked_reason,
+            pruned_at_ms=self.pruned_at_ms,
+        )
+
 
 @dataclass(slots=True, kw_only=True)
 class ToldStream:
@@ -50,6 +75,23 @@ class ToldStream:
     clock_offset_ms: float | None = None
     clock_uncertainty_ms: float | None = None
     chunks: dict[int, ToldChunk] = field(default_factory=dict)
+
+    def as_stream(self, stream_id: str) -> Stream:
+        """As the index would have it, but for what follows from its chunks.
+
+        Raises:
+            KeyError, TypeError, ValueError: the ledger tells what no stream can be.
+        """
+        settings = StreamSettings(**{**self.settings, "tags": tuple(self.settings["tags"])})
+        return replace(
+            new_stream(stream_id, settings=settings, data_id=self.data_id, created_at_ms=self.created_at_ms),
+            state=self.state,
+            sealed_at_ms=self.sealed_at_ms,
+            finalized_at_ms=self.finalized_at_ms,
+            held=self.held,
+            clock_offset_ms=self.clock_offset_ms,
+            clock_uncertainty_ms=self.clock_uncertainty_ms,
+        )
 
 
 @dataclass(slots=True)

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from spool import ledger, rows
 from spool.errors import SpoolError
-from spool.folder import SpoolFolder, new_stream
+from spool.folder import SpoolFolder
 from spool.ledger_file import rows_that_hold
-from spool.model import STREAM_ID, Chunk, Receipt, StreamSettings
-from spool.replay import Replay, ToldChunk, ToldStream
+from spool.model import STREAM_ID
+from spool.replay import Replay, ToldStream
 from spool.states import ChunkState, StreamState
 
 _NO_INDEX = (
@@ -69,24 +69,11 @@ def _restore(folder: SpoolFolder, path: Path, db: sqlite3.Connection) -> None:
 def _insert(folder: SpoolFolder, stream_id: str, told: ToldStream, db: sqlite3.Connection) -> None:
     if not STREAM_ID.fullmatch(stream_id):
         raise _Unusable(f"{stream_id!r} is no stream_id")
-    settings = StreamSettings(**{**told.settings, "tags": tuple(told.settings["tags"])})
-    stream = new_stream(stream_id, settings=settings, data_id=told.data_id, created_at_ms=told.created_at_ms)
-    key = rows.insert_stream(
-        db,
-        replace(
-            stream,
-            state=told.state,
-            sealed_at_ms=told.sealed_at_ms,
-            finalized_at_ms=told.finalized_at_ms,
-            held=told.held,
-            clock_offset_ms=told.clock_offset_ms,
-            clock_uncertainty_ms=told.clock_uncertainty_ms,
-        ),
-    )
+    key = rows.insert_stream(db, told.as_stream(stream_id))
     for idx, chunk in sorted(told.chunks.items()):
         is_kept = folder.shard_path(stream_id, idx).exists()
         was_pruned = chunk.state is ChunkState.ACKNOWLEDGED and chunk.disk_bytes and not is_kept
-        row = _chunk(stream_id, idx, chunk)
+        row = chunk.as_chunk(stream_id, idx)
         if was_pruned:
             # Only an acknowledged chunk's file is ever removed, and only after that was committed.
             now, detail = folder.clock.now_ms(), {"disk_bytes": chunk.disk_bytes}
@@ -104,25 +91,3 @@ def seal_if_asked(folder: SpoolFolder, stream_id: str, db: sqlite3.Connection) -
     if stream.state is StreamState.OPEN and sealed_at_ms is not None:
         event = rows.move_stream(db, key, "seal", sealed_at_ms=sealed_at_ms)
         ledger.append(db, event, at_ms=sealed_at_ms, stream_id=stream_id)
-
-
-def _chunk(stream_id: str, idx: int, told: ToldChunk) -> Chunk:
-    facts = told.facts
-    return Chunk(
-        stream_id=stream_id,
-        chunk_idx=idx,
-        state=told.state,
-        n=facts["n"],
-        height=facts["height"],
-        width=facts["width"],
-        wire_bytes=facts["bytes"],
-        sha256=facts["sha256"],
-        disk_bytes=told.disk_bytes,
-        capture_start_ms_utc=facts["capture_start_ms_utc"],
-        spooled_at_ms=told.spooled_at_ms,
-        attempts=told.attempts,
-        acknowledged_at_ms=told.acknowledged_at_ms,
-        receipt=None if told.receipt is None else Receipt(**told.receipt),
-        parked_reason=told.parked_reason,
-        pruned_at_ms=told.pruned_at_ms,
-    )

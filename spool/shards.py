@@ -245,6 +245,31 @@ def check_file(path: Path, chunk: Chunk, *, chunk_size: int) -> None:
         raise ShardDamaged(f"its description is damaged, somewhere in bytes {described_at} to {index_at - 1}")
 
 
+def check_received(content: bytes, chunk: Chunk, *, chunk_size: int) -> None:
+    """Hold what arrived elsewhere against what was recorded: the wire form, or the file as it lay in the spool.
+
+    Raises:
+        ShardDamaged: it is something else; it says which part differs, as narrowly as can be told.
+    """
+    frame_bytes = chunk.wire_bytes - _index_bytes(chunk.n)
+    body = content
+    if len(content) != chunk.wire_bytes:
+        index_at = len(content) - _index_bytes(chunk_size)
+        entries = content[index_at : index_at + chunk.n * _ENTRY_BYTES]
+        padded = entries + _MISSING * (chunk_size - chunk.n)
+        if index_at <= frame_bytes or _MAGIC not in content[frame_bytes:index_at]:
+            raise ShardDamaged(f"it has {len(content)} bytes where {chunk.wire_bytes} were sent")
+        if content[index_at:] != padded + _crc(padded):
+            raise ShardDamaged(f"its index differs, somewhere in bytes {index_at} to {len(content) - 1}")
+        body = b"".join((content[:frame_bytes], entries, _crc(entries)))
+    if hashlib.sha256(body).hexdigest() == chunk.sha256:
+        return
+    entries = body[frame_bytes:-_CRC_BYTES]
+    if body[-_CRC_BYTES:] != _crc(entries):
+        raise ShardDamaged(f"its index differs, somewhere in bytes {frame_bytes} to {len(body) - 1}")
+    raise ShardDamaged(f"its frames differ{_where_damaged(body, entries, frame_bytes)}")
+
+
 def _where_damaged(content: bytes, entries: bytes, end: int) -> str:
     """The first frame that cannot be decoded, or that they all can."""
     for k, (offset, nbytes) in enumerate(struct.iter_unpack("<QQ", entries)):

@@ -21,11 +21,11 @@ from spool import decisions, ledger, pruning, rows
 from spool.clock import Clock, HostClock
 from spool.disk import Disk
 from spool.errors import AmbiguousStream, SpoolError, UnknownStream
-from spool.folder import INDEX_NAME, SpoolFolder, new_stream, translated
+from spool.folder import INDEX_NAME, SpoolFolder, translated
 from spool.intake import Intake
 from spool.leased import LeasedStream
 from spool.locks import ProcessLock
-from spool.model import Chunk, Event, Stream, StreamSettings
+from spool.model import Chunk, Event, Stream, StreamSettings, new_stream
 from spool.recovery import recover
 from spool.retention import Limits, acknowledged_before_ms, shortfall
 from spool.states import StreamState
@@ -264,10 +264,10 @@ class Spool:
                 return
             after = page[-1].chunk_idx
 
-    def events(self, ref: str | None = None) -> Iterator[Event]:
-        """The ledger in order, of one stream or of the whole spool."""
+    def events(self, ref: str | None = None, *, after_seq: int = 0) -> Iterator[Event]:
+        """The ledger in order, of one stream or of the whole spool, from after a row on."""
         stream_id = None if ref is None else self.stream(ref).stream_id
-        after = 0
+        after = after_seq
         while True:
             with self._folder.index.reading() as db:
                 page = ledger.events(db, stream_id, after_seq=after, limit=_PAGE)

@@ -208,7 +208,8 @@ def _check_chain(events: list[Event]) -> None:
     for position, event in enumerate(events, start=1):
         text = json.dumps(event.detail, sort_keys=True, separators=(",", ":"))
         row = [event.seq, event.at_ms, event.stream_id, event.chunk_idx, event.event, text]
-        own = hashlib.sha256(json.dumps(row, separators=(",", ":")).encode()).digest()
+        row_sha256 = hashlib.sha256(json.dumps(row, separators=(",", ":")).encode()).hexdigest()
+        own = hashlib.sha256(f"{event.stream_id or ''}\n{row_sha256}".encode()).digest()
         digest = hashlib.sha256(previous + own).digest()
         assert event.seq == position, f"ledger row {position} is missing; the next is {event.seq}"
         assert event.previous == previous, f"ledger row {position} does not commit to the row before it"

@@ -334,4 +334,5 @@ def _failure(outcome: TryLater) -> dict[str, object]:
         "signal": outcome.signal,
         "status": outcome.status,
         "excerpt": outcome.excerpt,
+        "mismatch": outcome.mismatch,
     }

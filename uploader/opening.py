@@ -7,6 +7,7 @@ fails, the new stream is ended again, so that the server's pipeline can clean up
 import logging
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -24,11 +25,23 @@ _TAKEN_TAG = 400
 _log = logging.getLogger(__name__)
 
 
-def open_on_server(api: AtomscaleApi, settings: StreamSettings) -> str:
-    """Open the stream on the server, linked to its sample, project and tags.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """A stream of the server, and what it was linked to there: the server's ids."""
 
-    Returns:
-        The server's data_id.
+    data_id: str
+    sample_id: str | None = None
+    project_id: str | None = None
+    tag_ids: tuple[str, ...] = ()
+
+    def links(self) -> dict[str, Any]:
+        """What the ledger keeps; nothing when nothing is linked."""
+        links = {"sample_id": self.sample_id, "project_id": self.project_id, "tag_ids": list(self.tag_ids)}
+        return {name: linked for name, linked in links.items() if linked}
+
+
+def open_on_server(api: AtomscaleApi, settings: StreamSettings) -> Opened:
+    """Open the stream on the server, linked to its sample, project and tags.
 
     Raises:
         ServerUnreachable: no usable answer; try again later.
@@ -55,7 +68,8 @@ def open_on_server(api: AtomscaleApi, settings: StreamSettings) -> str:
     except BaseException:
         end_again(api, data_id)
         raise
-    return data_id
+    project_id = settings.project_id if sample_id else None
+    return Opened(data_id=data_id, sample_id=sample_id, project_id=project_id, tag_ids=tuple(tag_ids))
 
 
 def end_again(api: AtomscaleApi, data_id: str) -> None:

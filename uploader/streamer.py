@@ -159,9 +159,12 @@ class RHEEDStreamer:
         with AtomscaleApi(self._endpoint, self._key) as api:
             if not config.skips_clock():
                 self._clock = measure(api) or self._clock
-            data_id = open_on_server(api, settings)
+            opened = open_on_server(api, settings)
+            data_id = opened.data_id
             try:
                 self._spool.open_stream(settings, data_id=data_id)
+                if links := opened.links():
+                    self._spool.record("linked", ref=data_id, **links)
                 if self._clock is not None:
                     self._spool.note_clock(
                         data_id, offset_ms=self._clock.offset_ms, uncertainty_ms=self._clock.uncertainty_ms

@@ -103,7 +103,9 @@ def test_the_chain_can_be_followed_without_framespool(spool: Spool, stream: Stre
     for line in lines(spool.root):
         said, covered = line.rstrip(b"\n").split(b" ", 1)
 
-        digest = hashlib.sha256(previous + hashlib.sha256(covered).digest()).digest()
+        row_sha256 = hashlib.sha256(covered).hexdigest()
+        own = hashlib.sha256(f"{json.loads(covered)[2] or ''}\n{row_sha256}".encode()).digest()
+        digest = hashlib.sha256(previous + own).digest()
 
         assert digest.hex().encode() == said
         previous = digest

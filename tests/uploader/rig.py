@@ -94,7 +94,7 @@ class Bench:
         """A stream on the server and here; its data_id."""
         settings = self.settings(**changes)
         with AtomscaleApi(self.server.url, ApiKey(self.server.api_key)) as api:
-            data_id = open_on_server(api, settings)
+            data_id = open_on_server(api, settings).data_id
         self.spool.open_stream(settings, data_id=data_id)
         self.push(data_id, *range(chunks))
         return data_id

@@ -33,7 +33,7 @@ EVERYTHING = {"physical_sample": "GaAs 1", "project_id": PROJECT, "tags": ("nigh
 def opened(bench: Bench) -> Iterator[Callable[..., str]]:
     """Opens a stream on the server with these settings."""
     with AtomscaleApi(bench.server.url, ApiKey(bench.server.api_key)) as api:
-        yield lambda **changes: open_on_server(api, bench.settings(**changes))
+        yield lambda **changes: open_on_server(api, bench.settings(**changes)).data_id
 
 
 def create(server: LoopbackServer, what: str, name: str) -> str:

@@ -159,6 +159,29 @@ def test_the_push_example_of_the_documentation(
     assert server.state()["streams"][data_id]["name"] == "Demo"
 
 
+def test_the_ledger_tells_the_whole_life_of_a_stream(
+    server: LoopbackServer, streamers: Callable[..., RHEEDStreamer]
+) -> None:
+    streamer = streamers(worker="thread")
+    data_id = streamer.initialize(FPS, 0.0, CHUNK_SIZE, physical_sample="GaAs", tags=["night"])
+    streamer.run(data_id, chunks_of(20, 2))
+    assert streamer.finalize(data_id, 30).finalized
+    root = streamer.spool_status().spool_dir
+    streamer.close()
+    with Spool(root) as spool:
+        told = list(spool.events(data_id))
+        workers = [event.event for event in spool.events() if event.stream_id is None]
+    delivered = [event.event for event in told if event.chunk_idx is not None]
+    assert sorted(delivered) == sorted(2 * ["spooled", "attempt_started", "acknowledged"])
+    assert [event.event for event in told if event.chunk_idx is None and event.event != "clock_measured"] == [
+        "opened", "linked", "sealed", "finalized",
+    ]  # fmt: skip
+    assert workers == ["worker_started", "worker_stopped"]
+    linked = next(event.detail for event in told if event.event == "linked")
+    assert linked["sample_id"] in {sample["id"] for sample in server.state()["samples"]}
+    assert len(linked["tag_ids"]) == 1
+
+
 @pytest.mark.parametrize("worker", ["process", "thread"])
 def test_the_run_example_of_the_documentation(
     server: LoopbackServer, streamers: Callable[..., RHEEDStreamer], worker: str

@@ -11,10 +11,13 @@ from uploader import __version__
 
 COMMANDS = {
     "audit": "uploader.cli.audit",
+    "check": "uploader.cli.check",
     "demo": "uploader.cli.demo",
     "discard": "uploader.cli.discard",
     "finalize": "uploader.cli.finalize",
+    "key": "uploader.cli.key",
     "loopback": "uploader.cli.loopback",
+    "proof": "uploader.cli.proof",
     "prune": "uploader.cli.prune",
     "retry": "uploader.cli.retry",
     "status": "uploader.cli.status",

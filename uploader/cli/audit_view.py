@@ -17,6 +17,7 @@ MARKS = {
     "+": ("waiting", "wait"),
     "-": ("never pushed", "bad"),
     "x": ("discarded", "bad"),
+    "*": ("mismatch: the server has other bytes", "bad"),
     "!": ("parked", "bad"),
 }
 """By how grave they are, the gravest last: in a compressed strip it wins."""
@@ -31,7 +32,7 @@ def mark_of(one: AuditedChunk) -> str:
     chunk = one.chunk
     if chunk.state is ChunkState.ACKNOWLEDGED:
         return "=" if chunk.receipt is not None and chunk.receipt.confirmed else "~"
-    return _STATE_MARKS[chunk.state]
+    return "*" if chunk.state is ChunkState.SPOOLED and one.mismatch else _STATE_MARKS[chunk.state]
 
 
 def table_lines(found: StreamAudit, *, fold: bool, attempts: bool) -> Iterator[str]:
@@ -93,6 +94,7 @@ def verdict_lines(found: StreamAudit) -> Iterator[str]:
     marks = [mark_of(one) for one in found.chunks]
     missing = [
         (marks.count("+"), "waiting", ""),
+        (marks.count("*"), "other at the server than here", "What differs is sent again until it is right."),
         (marks.count("!"), "parked", "'framespool retry' or 'framespool discard' decides about parked chunks."),
         (found.gap_count, "never pushed", ""),
         (

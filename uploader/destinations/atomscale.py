@@ -209,6 +209,7 @@ def _try_later(row: Row, answer: Answer, detail: str = "") -> TryLater:
         signal=row.says,
         status=answer.status or None,
         excerpt=answer.excerpt or None,
+        mismatch=row is signals.OTHER_BYTES,
         outage=row.meaning in (Meaning.OUTAGE, Meaning.PAUSED),
         key_refused=row.meaning is Meaning.PAUSED,
         min_wait_s=max(retry_after_s(answer), KEY_PROBE_S if row.meaning is Meaning.PAUSED else 0.0),

@@ -51,12 +51,14 @@ class TryLater:
         signal: what came back, as the table of signals says it.
         status: the HTTP status, if there was one.
         excerpt: the beginning of what came back.
+        mismatch: the destination says that it has got other bytes.
     """
 
     words: str
     signal: str | None = None
     status: int | None = None
     excerpt: str | None = None
+    mismatch: bool = False
     outage: bool = False
     key_refused: bool = False
     min_wait_s: float = 0.0

@@ -149,7 +149,7 @@ class _Bench:
 
     def _open(self, _: HostileServer) -> tuple[Sequence[object], bool]:
         try:
-            data_id = open_on_server(self._api, self._settings)
+            data_id = open_on_server(self._api, self._settings).data_id
         except UploaderError as error:
             return (str(error), error.hint), False
         if not _DATA_ID.fullmatch(data_id):
