@@ -40,6 +40,22 @@ def test_an_audit_of_an_unknown_stream_is_refused(spool: Spool) -> None:
         audit(spool, "nobody")
 
 
+def test_a_chunk_that_the_server_has_otherwise_is_a_mismatch_until_it_is_right(
+    spool: Spool, stream: Stream
+) -> None:
+    (chunk,) = push(spool, stream, 0)
+    lease = leased(spool, stream)
+    lease.attempt_started(chunk)
+    lease.attempt_failed(chunk, {"words": "other bytes", "mismatch": True})
+    (found,) = audit(spool, "data-1").chunks
+    assert found.mismatch
+    assert not audit(spool, "data-1").complete
+    lease.attempt_started(chunk)
+    assert audit(spool, "data-1").chunks[0].mismatch, "the next attempt has not ended yet"
+    lease.acknowledge(chunk, RECEIPT)
+    assert not audit(spool, "data-1").chunks[0].mismatch
+
+
 def test_the_json_is_exactly_the_documented_object(spool: Spool, stream: Stream, clock: FakeClock) -> None:
     (chunk,) = push(spool, stream, 0)
     lease = leased(spool, stream)
@@ -87,6 +103,7 @@ def test_the_json_is_exactly_the_documented_object(spool: Spool, stream: Stream,
                     "request_ids": {"x-amz-request-id": "r"},
                     "url_path": "/b/0",
                 },
+                "mismatch": False,
                 "parked_reason": None,
                 "pruned_at": None,
                 "attempt_history": [
@@ -95,6 +112,7 @@ def test_the_json_is_exactly_the_documented_object(spool: Spool, stream: Stream,
                         "ended_at": "2023-11-14T22:13:21.250Z",
                         "result": "acknowledged",
                         "words": "answered 200",
+                        "mismatch": False,
                     }
                 ],
             }
