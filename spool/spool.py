@@ -15,9 +15,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, SupportsIndex
 
-from numpy.typing import ArrayLike
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from spool import decisions, ledger, pruning, rows
+from spool import decisions, ledger, pruning, rows, shards
 from spool.clock import Clock, HostClock
 from spool.disk import Disk
 from spool.errors import AmbiguousStream, SpoolError, UnknownStream
@@ -263,6 +264,27 @@ class Spool:
             if len(page) < _PAGE:
                 return
             after = page[-1].chunk_idx
+
+    def frames(self, chunk: Chunk) -> NDArray[np.uint8]:
+        """The frames of a chunk as they were recorded, uint8 ``(n, height, width)``, owned by the caller.
+
+        Raises:
+            ShardDamaged: its bytes were pruned or discarded, are missing, or are not those that were spooled.
+            DiskFailed: the disk could not read them.
+        """
+        stream = self.stream(chunk.stream_id)
+        path = self._folder.shard_path(chunk.stream_id, chunk.chunk_idx)
+        try:
+            body = shards.read_wire_form(
+                path,
+                n=chunk.n,
+                chunk_size=stream.settings.chunk_size,
+                wire_bytes=chunk.wire_bytes,
+                sha256=chunk.sha256,
+            )
+        except OSError as error:
+            raise translated(error, f"chunk {chunk.chunk_idx} could not be read") from error
+        return shards.decode(body, n=chunk.n, height=chunk.height, width=chunk.width)
 
     def events(self, ref: str | None = None, *, after_seq: int = 0) -> Iterator[Event]:
         """The ledger in order, of one stream or of the whole spool, from after a row on."""

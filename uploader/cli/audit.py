@@ -6,10 +6,12 @@ from pathlib import Path
 
 import click
 
-from spool import StreamAudit, audit
-from uploader.cli import screen
-from uploader.cli.audit_view import summary_lines, table_lines
+import uploader
+from spool import ChunkState, HostClock, Spool, SpoolError, StreamAudit, audit
+from uploader.cli import screen, words
+from uploader.cli.audit_view import summary_lines, table_lines, verdict_lines
 from uploader.cli.common import BAD_NEWS, json_option, open_spool, plain_errors, spool_option
+from uploader.cli.page import Picture, audit_page
 
 _RECEIPT = ("status", "etag", "checksums", "confirmed", "at", "server_date", "request_ids", "url_path")
 _CHUNK = (
@@ -23,11 +25,24 @@ _CHUNK = (
 @spool_option
 @json_option
 @click.option("--csv", "as_csv", is_flag=True, help="Print one row a chunk, for spreadsheets.")
+@click.option(
+    "--html",
+    "page",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write a page with pictures to this file.",
+)
 @click.option("--attempts", is_flag=True, help="Show every attempt at every chunk.")
 @click.option("--all", "everything", is_flag=True, help="Fold nothing: also on a terminal, a row for each chunk.")
 @plain_errors
 def command(
-    stream: str, spool_dir: Path | None, *, as_json: bool, as_csv: bool, attempts: bool, everything: bool
+    stream: str,
+    spool_dir: Path | None,
+    *,
+    as_json: bool,
+    as_csv: bool,
+    page: Path | None,
+    attempts: bool,
+    everything: bool,
 ) -> None:
     """Show for every chunk of STREAM what was recorded and what the server acknowledged.
 
@@ -37,16 +52,56 @@ def command(
         raise click.UsageError("--json and --csv exclude each other")
     with open_spool(spool_dir) as spool:
         found = audit(spool, spool.find(stream).stream_id)
+        pictures = _pictures(spool, found) if page is not None else []
+    if page is not None:
+        _write_page(page, found, pictures)
     if as_json:
         screen.print_json(found.to_json())
     elif as_csv:
         _print_csv(found)
+    elif page is not None:
+        screen.say("\n".join(verdict_lines(found)))
+        screen.say(f"The page is {page}")
     else:
         fold = screen.is_terminal() and not everything and not attempts
         lines = [*table_lines(found, fold=fold, attempts=attempts), *summary_lines(found)]
         screen.say("\n".join(lines))
     if not found.complete:
         raise SystemExit(BAD_NEWS)
+
+
+def _pictures(spool: Spool, found: StreamAudit) -> list[Picture]:
+    """The first, the middle and the last frame, as far as they are still here."""
+    if not found.chunks:
+        return []
+    frames = sum(one.chunk.n for one in found.chunks)
+    wanted = {"First frame": 0, "Middle frame": frames // 2, "Last frame": frames - 1}
+    return [_picture(spool, found, title, number) for title, number in wanted.items()]
+
+
+def _picture(spool: Spool, found: StreamAudit, title: str, number: int) -> Picture:
+    for one in found.chunks:
+        chunk = one.chunk
+        if number < chunk.n:
+            break
+        number -= chunk.n
+    title = f"{title}: frame {number} of chunk {chunk.chunk_idx}"
+    at_ms = chunk.capture_start_ms_utc + round(number * 1000 / found.stream.settings.fps)
+    try:
+        frame = spool.frames(chunk)[number]
+    except SpoolError as error:
+        gone = {ChunkState.ACKNOWLEDGED: "acknowledged, and pruned here", ChunkState.DISCARDED: "discarded"}
+        says = gone.get(chunk.state, "") if not chunk.disk_bytes else str(error)
+        return Picture(title=title, frame=None, says=says)
+    return Picture(title=title, frame=frame, says=f"captured {words.moment(at_ms, digits=3)}")
+
+
+def _write_page(path: Path, found: StreamAudit, pictures: list[Picture]) -> None:
+    made_by = f"framespool {uploader.__version__}"
+    # As on the terminal, but for its colours and its line breaks.
+    verdict = click.unstyle("\n".join(verdict_lines(found))).replace("\n  ", " ").splitlines()
+    text = audit_page(found, pictures, verdict, made_at_ms=HostClock().now_ms(), made_by=made_by)
+    path.write_text(text, "utf-8")
 
 
 def _print_csv(found: StreamAudit) -> None:
