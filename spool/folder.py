@@ -192,7 +192,7 @@ class SpoolFolder:
 
         try:
             self.write("open_stream_undo", remove)
-        except SpoolError as error:
+        except (SpoolError, OSError) as error:
             _log.warning("stream %s could not be begun, and its folder stays: %s", stream_id, error)
 
     def write_stream_description(self, stream: Stream) -> None:

@@ -88,9 +88,13 @@ def _sweep_unbegun(folder: SpoolFolder, stream_id: str, db: sqlite3.Connection) 
     home = folder.stream_folder(stream_id)
     if rows.find_stream(db, stream_id) or (home / "stream.json").exists():
         return  # its opener was alive and has finished meanwhile
-    shards_there = any(chunk_idx_of(path.name) is not None for path in home.rglob("c.*"))
-    if shards_there:
-        _log.warning("%s is left alone: it holds shards, but its stream.json is gone", stream_id)
+    _remove_empty(home, why="its stream.json is gone")
+
+
+def _remove_empty(home: Path, *, why: str) -> None:
+    """Remove a stream's folder that no row speaks of, unless it holds a shard."""
+    if any(chunk_idx_of(path.name) is not None for path in home.rglob("c.*")):
+        _log.warning("%s is left alone: it holds shards, but %s", home.name, why)
     else:
         shutil.rmtree(home, ignore_errors=True)
 
@@ -99,7 +103,8 @@ def _adopt_stream(folder: SpoolFolder, stream: Stream, db: sqlite3.Connection) -
     if rows.find_stream(db, stream.stream_id):
         return  # its opener was alive and has committed it meanwhile
     if stream.data_id is not None and rows.find_stream(db, stream.data_id):
-        _log.warning("%s is left alone: %s is another stream's by now", stream.stream_id, stream.data_id)
+        # Opening it failed and could not be undone; its caller has opened another since.
+        _remove_empty(folder.stream_folder(stream.stream_id), why=f"{stream.data_id} is another stream's by now")
         return
     rows.insert_stream(db, stream)
     now = folder.clock.now_ms()

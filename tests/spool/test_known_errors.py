@@ -374,3 +374,21 @@ def test_a_push_that_fails_leaves_the_shard_of_a_dead_producer_where_it_is(
         (chunk,) = again.chunks(stream.stream_id)
         assert chunk.state is ChunkState.SPOOLED
         check_invariants(again)
+
+
+def test_a_stream_that_could_not_be_opened_leaves_no_folder_for_ever(
+    spool: Spool, disk: FaultyDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by a failing disk: its data_id was another stream's by then, so that nobody took it up or away."""
+    settings = some_settings()
+    disk.fail("open_stream.commit")
+    with monkeypatch.context() as patch:
+        patch.setattr("spool.folder.shutil.rmtree", lambda *_, **__: None)  # it cannot be removed now
+        with pytest.raises(DiskFailed):
+            spool.open_stream(settings, data_id="data-9")
+    opened = spool.open_stream(settings, data_id="data-9")
+    spool.close()
+    assert len(list((spool.root / "streams").iterdir())) == 2
+    with open_again(spool.root) as again:
+        assert [path.name for path in (spool.root / "streams").iterdir()] == [opened.stream_id]
+        check_invariants(again)

@@ -12,6 +12,9 @@ _CELLS = ((40, 30), (400, 19), (3000, 9), (25_000, 5), (10**9, 3))
 """Up to so many cells, each this wide, in pixels."""
 _LETTER_MIN = 16
 _GAP_CELLS_MAX = 200
+_BAD = "-x*!"
+_RINGS_MAX = 200
+"""So many small cells that somebody should look at get a ring; where there are more they are seen without."""
 NAMES = {
     "=": "confirmed",
     "~": "unconfirmed",
@@ -46,6 +49,7 @@ def chunk_map(found: StreamAudit) -> str:
     columns = WIDTH // size
     height = -(-len(cells) // columns) * size
     parts = [f'<svg class="map" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="all chunks">']
+    rings: list[str] = []
     for line, start in enumerate(range(0, len(cells), columns)):
         row = cells[start : start + columns]
         for k, (mark, first, last, count) in _runs(row, alone=size >= _LETTER_MIN):
@@ -55,9 +59,13 @@ def chunk_map(found: StreamAudit) -> str:
             side, wide = size - gap, count * size - gap
             box = f'x="{x}" y="{y}" width="{wide}" height="{side}"'
             parts.append(f'<rect class="{NAMES[mark]}" {box}>{title}</rect>')
+            if size < _LETTER_MIN and mark in _BAD:
+                centre = f'cx="{x + wide / 2:g}" cy="{y + side / 2:g}"'
+                rings.append(f'<circle class="ring" {centre} r="{wide / 2 + 6:g}"/>')
             if size >= _LETTER_MIN:
                 parts.append(f'<text x="{x + side / 2:g}" y="{y + side / 2:g}">{escape(mark)}</text>')
-    return "".join([*parts, "</svg>"])
+    # Last, so that no cell lies over them.
+    return "".join([*parts, *(rings if len(rings) <= _RINGS_MAX else ()), "</svg>"])
 
 
 def _runs(row: list[tuple[str, str]], *, alone: bool) -> Iterator[tuple[int, tuple[str, str, str, int]]]:
