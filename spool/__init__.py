@@ -6,6 +6,7 @@ worker holds while it delivers. Everything else here is a value or an error.
 
 from spool.audit import AuditedChunk, StreamAudit, audit
 from spool.clock import Clock, HostClock
+from spool.decisions import person
 from spool.disk import Disk
 from spool.errors import (
     AmbiguousStream,
@@ -82,6 +83,7 @@ __all__ = [
     "audit",
     "make_key",
     "make_proof",
+    "person",
     "read_proof",
     "repair",
     "verify",

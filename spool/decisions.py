@@ -21,13 +21,13 @@ def retry(folder: SpoolFolder, ref: str, chunk_idxs: Sequence[int] | None) -> li
         if stream.held is not None:
             db.execute("UPDATE streams SET held = NULL WHERE stream_key = ?", (key,))
             now = folder.clock.now_ms()
-            ledger.append(db, "released", at_ms=now, stream_id=stream.stream_id, detail={"who": _person()})
+            ledger.append(db, "released", at_ms=now, stream_id=stream.stream_id, detail={"who": person()})
         if chunk_idxs is None:
             where = "c.stream_key = ? AND c.state = 'parked' ORDER BY c.chunk_idx"
             chosen = [chunk.chunk_idx for chunk in rows.select_chunks(db, where, (key,))]
         else:
             chosen = sorted(set(chunk_idxs))
-        _move(db, folder, ref, chosen, "retry", {"who": _person()}, parked_reason=None)
+        _move(db, folder, ref, chosen, "retry", {"who": person()}, parked_reason=None)
         return chosen
 
     return folder.write("retry", change)
@@ -40,7 +40,7 @@ def discard(folder: SpoolFolder, ref: str, chunk_idxs: Sequence[int], *, why: st
         raise SpoolError("a reason is needed", hint="Say why: the ledger keeps it for the auditor.")
 
     def change(db: sqlite3.Connection) -> str:
-        _move(db, folder, ref, chosen, "discard", {"who": _person(), "why": why}, disk_bytes=0)
+        _move(db, folder, ref, chosen, "discard", {"who": person(), "why": why}, disk_bytes=0)
         return rows.require_stream(db, ref)[1].stream_id
 
     stream_id = folder.write("discard", change)
@@ -69,7 +69,7 @@ def _move(
         ledger.append(db, event, at_ms=now, stream_id=stream.stream_id, chunk_idx=idx, detail=detail)
 
 
-def _person() -> str:
+def person() -> str:
     """Who is at the keyboard, as far as the machine knows."""
     try:
         return getpass.getuser()

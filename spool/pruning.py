@@ -50,6 +50,17 @@ def prune(
     return chunks, freed
 
 
+def prunable(folder: SpoolFolder, *, before_ms: int) -> tuple[int, int]:
+    """How many shards and bytes `prune` would delete."""
+    with folder.index.reading() as db:
+        shards, size = db.execute(
+            "SELECT count(*), coalesce(sum(disk_bytes), 0) FROM chunks"
+            " WHERE state = 'acknowledged' AND disk_bytes > 0 AND acknowledged_at_ms < ?",
+            (before_ms,),
+        ).fetchone()
+    return int(shards), int(size)
+
+
 def _release(
     folder: SpoolFolder, wanted_bytes: int | None, freed: int, before_ms: int | None, db: sqlite3.Connection
 ) -> list[Chunk]:

@@ -400,11 +400,15 @@ class Spool:
         """
         return decisions.discard(self._folder, ref, chunk_idxs, why=why)
 
-    def prune(self, *, older_than_s: float = 0.0) -> tuple[int, int]:
+    def prune(self, *, older_than_s: float = 0.0, dry_run: bool = False) -> tuple[int, int]:
         """Delete the local bytes of chunks acknowledged so long ago; the index rows stay.
 
+        Args:
+            older_than_s: seconds since they were acknowledged.
+            dry_run: only count.
+
         Returns:
-            How many shards and bytes were deleted.
+            How many shards and bytes were deleted, or would be.
 
         Raises:
             ValueError: ``older_than_s`` is no number, or negative.
@@ -412,4 +416,6 @@ class Spool:
         if not 0 <= older_than_s < math.inf:
             raise ValueError(f"older_than_s must be zero or more seconds, not {older_than_s!r}")
         before = self._folder.clock.now_ms() - int(older_than_s * 1000) + 1
+        if dry_run:
+            return pruning.prunable(self._folder, before_ms=before)
         return pruning.prune(self._folder, before_ms=before)

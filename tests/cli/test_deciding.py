@@ -22,6 +22,7 @@ def test_retry_lets_all_parked_chunks_or_the_named_ones_wait_again(reader: Shell
         "retried": [1],
         "released": False,
         "worker_running": False,
+        "dry_run": False,
     }
     said = reader.run("retry", "data-1")
     assert said.code == 0
@@ -77,6 +78,7 @@ def test_discard_as_json(reader: Shell, spool: Spool) -> None:
         "discarded": [0],
         "bytes": freed,
         "why": "dark",
+        "dry_run": False,
     }
 
 
@@ -92,3 +94,17 @@ def test_a_chunk_in_the_wrong_state_stops_the_whole_command(
     assert said.code == 1
     assert words in said.err
     assert state(spool, 1) is ChunkState.PARKED
+
+
+def test_dry_runs_change_nothing(reader: Shell, spool: Spool) -> None:
+    stream = record(spool, 0, 1, 2)
+    acknowledge(spool, stream, 0)
+    park(spool, stream, 1)
+    before = list(spool.events())
+    assert reader.run("retry", "data-1", "--dry-run").out == "Would wait for delivery again: 1.\n"
+    assert reader.run("retry", "data-1", "--dry-run", "--json").json()["retried"] == [1]
+    assert "chunk 2: 4 frames" in reader.run("discard", "data-1", "2", "--dry-run").out
+    assert reader.run("discard", "data-1", "2", "--dry-run", "--json").json()["discarded"] == [2]
+    assert reader.run("prune", "--dry-run").out.startswith("Would delete 1 acknowledged shard, ")
+    assert reader.run("prune", "--dry-run", "--json").json()["shards"] == 1
+    assert list(spool.events()) == before

@@ -13,25 +13,34 @@ from uploader.cli.common import command_line, json_option, open_spool, plain_err
 @click.command()
 @click.argument("stream")
 @click.argument("chunks", metavar="[CHUNK]...", nargs=-1, type=click.IntRange(min=0))
+@click.option("--dry-run", is_flag=True, help="Change nothing: say what would be retried.")
 @spool_option
 @json_option
 @plain_errors
-def command(stream: str, chunks: tuple[int, ...], spool_dir: Path | None, *, as_json: bool) -> None:
+def command(stream: str, chunks: tuple[int, ...], spool_dir: Path | None, *, dry_run: bool, as_json: bool) -> None:
     """Let parked CHUNKs of STREAM be delivered again, all of them by default; a held stream goes on too."""
     with open_spool(spool_dir) as spool:
         before = spool.find(stream)
         ref = before.stream_id
         if chunks:
             chosen_chunks(spool, ref, chunks, allowed=(ChunkState.PARKED,), verb="retried")
-        retried = spool.retry(ref, chunks or None)
+        if dry_run:
+            parked = [chunk.chunk_idx for chunk in spool.chunks(ref) if chunk.state is ChunkState.PARKED]
+            retried = sorted(set(chunks)) or parked
+        else:
+            retried = spool.retry(ref, chunks or None)
         root = spool.root
         running = spool.worker_lock(before.settings.destination).is_held_elsewhere()
     released = before.held is not None
     if as_json:
-        screen.print_json({"stream_id": ref, "retried": retried, "released": released, "worker_running": running})
+        told = {"stream_id": ref, "retried": retried, "released": released, "worker_running": running}
+        screen.print_json({**told, "dry_run": dry_run})
         return
     if not retried and not released:
         screen.say("Nothing is parked and nothing holds the stream: there is nothing to retry.")
+        return
+    if dry_run:
+        _say_what_would_be(retried, released=released)
         return
     if released:
         screen.say("The stream is not held any more.")
@@ -41,3 +50,10 @@ def command(stream: str, chunks: tuple[int, ...], spool_dir: Path | None, *, as_
     if not running:
         worker = command_line(root, "worker", "--endpoint", before.settings.destination)
         screen.say(f"No worker runs. Start one with:\n  {worker}")
+
+
+def _say_what_would_be(retried: list[int], *, released: bool) -> None:
+    if released:
+        screen.say("The stream would not be held any more.")
+    if retried:
+        screen.say(f"Would wait for delivery again: {words.listed(retried)}.")
