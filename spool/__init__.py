@@ -29,6 +29,7 @@ from spool.errors import (
 from spool.leased import LeasedStream
 from spool.locks import ProcessLock
 from spool.model import Chunk, Event, Receipt, Stream, StreamSettings, Tally
+from spool.packing import Packed, Unpacked, pack, unpack
 from spool.problems import Problem
 from spool.proof import Proof, make_proof, read_proof
 from spool.repair import Repaired, repair
@@ -57,6 +58,7 @@ __all__ = [
     "LeaseLost",
     "LeasedStream",
     "Limits",
+    "Packed",
     "Problem",
     "ProcessLock",
     "Proof",
@@ -79,12 +81,15 @@ __all__ = [
     "StreamState",
     "Tally",
     "UnknownStream",
+    "Unpacked",
     "Verified",
     "audit",
     "make_key",
     "make_proof",
+    "pack",
     "person",
     "read_proof",
     "repair",
+    "unpack",
     "verify",
 ]

@@ -33,6 +33,18 @@ def retry(folder: SpoolFolder, ref: str, chunk_idxs: Sequence[int] | None) -> li
     return folder.write("retry", change)
 
 
+def hold(folder: SpoolFolder, ref: str, why: str, *, who: str) -> None:
+    """See `Spool.hold`."""
+
+    def change(db: sqlite3.Connection) -> None:
+        key, stream = rows.require_stream(db, ref)
+        db.execute("UPDATE streams SET held = ? WHERE stream_key = ?", (why, key))
+        detail = {"why": why, "who": who}
+        ledger.append(db, "held", at_ms=folder.clock.now_ms(), stream_id=stream.stream_id, detail=detail)
+
+    folder.write("hold", change)
+
+
 def discard(folder: SpoolFolder, ref: str, chunk_idxs: Sequence[int], *, why: str) -> list[int]:
     """See `Spool.discard`."""
     chosen = sorted(set(chunk_idxs))

@@ -106,7 +106,9 @@ class DiskFailed(SpoolError):
 class SpoolDamaged(SpoolError):
     """The index cannot be read. Shards are untouched: each describes itself."""
 
-    hint = "Leave the folder as it is: the shards hold every frame and the index can be rebuilt from them."
+    hint = (
+        "The shards hold every frame. 'framespool verify' names what is wrong, and --repair tells the index again."
+    )
 
 
 class SpoolTooNew(SpoolError):

@@ -34,7 +34,7 @@ from typing import Any
 from spool import ledger, shards
 from spool.audit import StreamAudit, audit_of
 from spool.errors import ProofBroken, SpoolDamaged
-from spool.model import Event
+from spool.model import Chunk, Event
 from spool.replay import Replay
 from spool.signing import SigningKey, signature_holds
 from spool.spool import Spool
@@ -56,6 +56,7 @@ class Proof:
         rows: how many rows of the ledger it goes through.
         head_seq: the last of them; ``head`` is its digest in hex.
         signed_by: the public key of a signature that holds; ``None`` when it is not signed.
+        events: the stream's own rows.
     """
 
     audit: StreamAudit
@@ -65,6 +66,17 @@ class Proof:
     head_seq: int
     head: str
     signed_by: str | None
+    events: tuple[Event, ...]
+
+    @property
+    def chunks(self) -> tuple[Chunk, ...]:
+        """Every chunk, by chunk_idx."""
+        return tuple(one.chunk for one in self.audit.chunks)
+
+    def why_discarded(self, chunk_idx: int) -> dict[str, Any] | None:
+        """What the ledger says about the discarding of a chunk: who, and why."""
+        told = (one.detail for one in self.events if one.event == "discarded" and one.chunk_idx == chunk_idx)
+        return next(told, None)
 
     def check_chunk(self, chunk_idx: int, content: bytes) -> None:
         """Hold the bytes of one chunk, as received elsewhere or as spooled, against the proof.
@@ -206,6 +218,7 @@ def _checked(said: dict[str, Any], content: bytes) -> Proof:
         head_seq=told["head_seq"],
         head=told["head"],
         signed_by=signed_by,
+        events=tuple(own),
     )
 
 

@@ -191,7 +191,7 @@ def read_wire_form(path: Path, *, n: int, chunk_size: int, wire_bytes: int, sha2
         ShardDamaged: the file is missing, or its bytes are not those that were spooled.
         OSError: the disk failed to give the bytes; nothing is known about them.
     """
-    frame_bytes = wire_bytes - _index_bytes(n)
+    frame_bytes = _frame_bytes(n, chunk_size=chunk_size, wire_bytes=wire_bytes)
     try:
         with path.open("rb") as file:
             if os.fstat(file.fileno()).st_size < frame_bytes + _index_bytes(chunk_size):
@@ -229,7 +229,7 @@ def check_file(path: Path, chunk: Chunk, *, chunk_size: int) -> None:
         )
     )
     content = path.read_bytes()
-    described_at = chunk.wire_bytes - _index_bytes(chunk.n)
+    described_at = _frame_bytes(chunk.n, chunk_size=chunk_size, wire_bytes=chunk.wire_bytes)
     index_at = described_at + len(description)
     size = index_at + _index_bytes(chunk_size)
     if len(content) != size:
@@ -251,7 +251,7 @@ def check_received(content: bytes, chunk: Chunk, *, chunk_size: int) -> None:
     Raises:
         ShardDamaged: it is something else; it says which part differs, as narrowly as can be told.
     """
-    frame_bytes = chunk.wire_bytes - _index_bytes(chunk.n)
+    frame_bytes = _frame_bytes(chunk.n, chunk_size=chunk_size, wire_bytes=chunk.wire_bytes)
     body = content
     if len(content) != chunk.wire_bytes:
         index_at = len(content) - _index_bytes(chunk_size)
@@ -287,14 +287,19 @@ def decode(body: bytes, *, n: int, height: int, width: int) -> NDArray[np.uint8]
         ShardDamaged: the bytes are not such a shard.
     """
     entries = np.frombuffer(body[-_index_bytes(n) : -_CRC_BYTES], dtype="<u8").reshape(n, 2)
-    frames = np.empty((n, height, width), dtype=np.uint8)
+    frames: NDArray[np.uint8] | None = None
     for k, (offset, nbytes) in enumerate(entries.tolist()):
         try:
-            frames[k] = np.frombuffer(zstd.decompress(body[offset : offset + nbytes]), dtype=np.uint8).reshape(
-                height, width
-            )
+            pixels = np.frombuffer(zstd.decompress(body[offset : offset + nbytes]), dtype=np.uint8)
         except (RuntimeError, ValueError) as error:
             raise ShardDamaged(f"frame {k} of the shard cannot be decoded") from error
+        # Before any memory is asked for: the size comes from an index that may be damaged.
+        if min(height, width) < 1 or pixels.size != height * width:
+            raise ShardDamaged(f"frame {k} of the shard is not {height} x {width} pixels")
+        if frames is None:
+            frames = np.empty((n, height, width), dtype=np.uint8)
+        frames[k] = pixels.reshape(height, width)
+    assert frames is not None
     return frames
 
 
@@ -311,6 +316,13 @@ def _index(lengths: Sequence[int], *, entries: int) -> bytes:
 
 def _crc(content: bytes) -> bytes:
     return struct.pack("<I", google_crc32c.value(content))
+
+
+def _frame_bytes(n: int, *, chunk_size: int, wire_bytes: int) -> int:
+    """How many bytes the frames take; the numbers come from an index that may be damaged."""
+    if not 1 <= n <= chunk_size or wire_bytes <= _index_bytes(n):
+        raise ShardDamaged(f"no chunk of up to {chunk_size} frames has {n} frames in {wire_bytes} bytes")
+    return wire_bytes - _index_bytes(n)
 
 
 def _index_bytes(entries: int) -> int:

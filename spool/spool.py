@@ -9,6 +9,7 @@ import math
 import secrets
 import sqlite3
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any, Self, SupportsIndex
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from spool import decisions, ledger, pruning, rows, shards
+from spool import decisions, ledger, pruning, rows, shards, taking_in
 from spool.clock import Clock, HostClock
 from spool.disk import Disk
 from spool.errors import AmbiguousStream, SpoolError, UnknownStream
@@ -375,6 +376,44 @@ class Spool:
         self._folder.write(
             "record", lambda db: ledger.append(db, event, at_ms=now, stream_id=stream_id, detail=detail)
         )
+
+    def hold(self, ref: str, why: str, *, who: str) -> None:
+        """Send nothing more of a stream until `retry`. Everything is kept; its worker lets go within seconds."""
+        decisions.hold(self._folder, ref, why, who=who)
+
+    def take_in_stream(self, stream: Stream, detail: dict[str, Any]) -> bool:
+        """Begin a stream that another spool began; see `spool.packing`. Whether it was not here before."""
+        self._intake.claim_incoming()
+        return taking_in.take_in_stream(self._folder, stream, detail)
+
+    def take_in_chunk(
+        self, chunk: Chunk, shard: list[bytes] | None, discarded: dict[str, Any] | None = None
+    ) -> bool:
+        """Enter what another spool says of a chunk, with the bytes of its file if they are to be kept here.
+
+        Returns:
+            Whether anything was changed.
+
+        Durability: on return bytes and row are on stable storage.
+
+        Raises:
+            ChunkConflict: the chunk here has other bytes.
+        """
+        part = None
+        try:
+            if shard is not None:
+                part = self._intake.claim_incoming() / uuid.uuid4().hex
+                self._folder.disk.write_new(part, shard, label="take_in")
+            return taking_in.take_in_chunk(self._folder, chunk, part, discarded)
+        except OSError as error:
+            raise translated(error, f"chunk {chunk.chunk_idx} could not be stored") from error
+        finally:
+            if part is not None:
+                part.unlink(missing_ok=True)
+
+    def take_in_end(self, stream: Stream) -> None:
+        """Enter the end that was asked for, or accepted, in another spool."""
+        taking_in.take_in_end(self._folder, stream)
 
     def retry(self, ref: str, chunk_idxs: Sequence[int] | None = None) -> list[int]:
         """Let parked chunks (all of them by default) be delivered again, and a held stream go on.

@@ -22,7 +22,10 @@ _STREAM_FACTS = (
     *("state", "data_id", "held", "created_at_ms", "sealed_at_ms", "finalized_at_ms"),
     *("clock_offset_ms", "clock_uncertainty_ms"),
 )
-_CHUNK_FACTS = ("state", "attempts", "acknowledged_at_ms", "pruned_at_ms", "spooled_at_ms", "disk_bytes")
+_CHUNK_FACTS = (
+    *("state", "attempts", "acknowledged_at_ms", "pruned_at_ms", "spooled_at_ms", "disk_bytes"),
+    "parked_reason",
+)
 
 
 @dataclass(slots=True)
@@ -63,9 +66,9 @@ def _schema(db: sqlite3.Connection) -> dict[tuple[str, str], tuple[str, str | No
 def story_problems(root: Path, db: sqlite3.Connection, found: Found) -> Iterator[Problem]:
     """Whether the ledger's chain holds, makes sense, and amounts to the index's rows; and so does its file."""
     follower = _Follower(found)
-    lines = _Lines(root / LEDGER_NAME)
-    yield from follower.catch_up(db, lines)
-    yield from lines.end(follower, db)
+    with closing(_Lines(root / LEDGER_NAME)) as lines:
+        yield from follower.catch_up(db, lines)
+        yield from lines.end(follower, db)
     with _reading(db):
         streams = rows.all_streams(db)
     found.streams = len(streams)
@@ -161,7 +164,11 @@ class _Lines:
             if self._count + rest > follower.rows_gone_through or not line.endswith(b"\n"):
                 says = f"line {self._count + 1} is of a row that the index does not have"
                 yield Problem(kind=LEDGER_FILE, where=self._path.name, says=says)
-        self._file.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._file is not None:
+            self._file.close()
 
 
 def _stream_problems(
@@ -211,8 +218,6 @@ def _chunk_problems(chunk: Chunk, told: ToldChunk | None) -> Iterator[Problem]:
         yield from _compared(stream_id, idx, what, worth, told.facts.get(what))
     for what in _CHUNK_FACTS:
         yield from _compared(stream_id, idx, what, getattr(chunk, what), getattr(told, what))
-    if chunk.state == ChunkState.PARKED:
-        yield from _compared(stream_id, idx, "parked_reason", chunk.parked_reason, told.parked_reason)
     receipt = asdict(chunk.receipt) if chunk.receipt else None
     yield from _compared(stream_id, idx, "receipt", receipt, told.receipt)
     is_gone = chunk.state == ChunkState.DISCARDED or chunk.pruned_at_ms is not None
@@ -230,6 +235,13 @@ def _totals_problems(db: sqlite3.Connection, key: int, stream_id: str) -> Iterat
     yield from _compared(stream_id, None, "destination", destination, said.destination)
     (last,) = db.execute("SELECT max(chunk_idx) FROM chunks WHERE stream_key = ?", (key,)).fetchone()
     yield from _compared(stream_id, None, "next chunk_idx", length, 0 if last is None else last + 1)
+    sizes = db.execute(
+        "SELECT height, width, (SELECT count(*) FROM chunks WHERE chunks.stream_key = streams.stream_key) > 0"
+        " FROM streams WHERE stream_key = ?",
+        (key,),
+    ).fetchone()
+    if not sizes[2]:
+        yield from _compared(stream_id, None, "size of frames", sizes[:2], (None, None))
     acknowledged = "SELECT count(*) FROM chunks WHERE stream_key = ? AND state = 'acknowledged' AND chunk_idx"
     (below,) = db.execute(f"{acknowledged} <= ?", (key, mark)).fetchone()
     (above,) = db.execute(f"{acknowledged} = ?", (key, mark + 1)).fetchone()

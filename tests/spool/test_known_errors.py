@@ -17,11 +17,13 @@ import pytest
 import zarr
 
 from spool import (
+    ChunkConflict,
     ChunkState,
     DiskFailed,
     IllegalTransition,
     Limits,
     Receipt,
+    ShardDamaged,
     Spool,
     SpoolError,
     SpoolFull,
@@ -392,3 +394,49 @@ def test_a_stream_that_could_not_be_opened_leaves_no_folder_for_ever(
     with open_again(spool.root) as again:
         assert [path.name for path in (spool.root / "streams").iterdir()] == [opened.stream_id]
         check_invariants(again)
+
+
+@pytest.mark.parametrize(
+    "wrong", ["n = -1", "n = 4611686018427387904", "wire_bytes = 0", "wire_bytes = -4611686018427387904"]
+)
+def test_a_row_that_cannot_be_true_is_a_damaged_chunk_and_no_traceback(
+    spool: Spool, stream: Stream, wrong: str
+) -> None:
+    """Found by writing hostile values into the index."""
+    spool.push(stream.stream_id, 0, some_frames())
+    with contextlib.closing(sqlite3.connect(spool.root / "index.sqlite3")) as db:
+        db.execute(f"UPDATE chunks SET {wrong}")
+        db.commit()
+    lease = spool.lease(stream.stream_id, "worker", ttl_s=60)
+    chunk = spool.chunk(stream.stream_id, 0)
+    assert lease is not None
+    assert chunk is not None
+    with pytest.raises(ShardDamaged):
+        lease.read(chunk)
+    with pytest.raises((ShardDamaged, ChunkConflict)):
+        spool.push(stream.stream_id, 0, some_frames(seed=1))
+
+
+@pytest.mark.parametrize("wrong", ["height = -1", "height = 4611686018427387904", "width = 0"])
+def test_a_size_that_cannot_be_true_is_a_damaged_chunk_and_no_traceback(
+    spool: Spool, stream: Stream, wrong: str
+) -> None:
+    spool.push(stream.stream_id, 0, some_frames())
+    with contextlib.closing(sqlite3.connect(spool.root / "index.sqlite3")) as db:
+        db.execute(f"UPDATE streams SET {wrong}")
+        db.commit()
+    chunk = spool.chunk(stream.stream_id, 0)
+    assert chunk is not None
+    with pytest.raises(ShardDamaged, match="pixels"):
+        spool.frames(chunk)
+
+
+def test_a_wrong_size_in_the_index_deletes_nothing_that_waits(spool: Spool, stream: Stream) -> None:
+    """Found by writing hostile values into the index: every waiting shard was taken for a pruned one."""
+    spool.push(stream.stream_id, 0, some_frames())
+    with contextlib.closing(sqlite3.connect(spool.root / "index.sqlite3")) as db:
+        db.execute("UPDATE chunks SET disk_bytes = 0")
+        db.commit()
+    spool.close()
+    with open_again(spool.root):
+        assert (array(spool, stream) / "c.0.0.0").exists()

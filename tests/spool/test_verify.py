@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +190,40 @@ def test_what_is_derived_is_named_and_mended_and_nothing_is_forgotten(
     with Spool(spool.root, limits=Limits(min_free_bytes=0)) as again:
         assert audit(again, used.stream_id).to_json() == before
         check_invariants(again)
+
+
+NOT_TOLD = {"stream_key", "trouble", "lease_owner", "lease_until_ms", "lease_token"}
+"""What nothing else tells: see the module's text."""
+
+
+def columns() -> list[tuple[str, str]]:
+    with closing(sqlite3.connect(":memory:")) as db:
+        db.executescript(files("spool").joinpath("schema.sql").read_text("utf-8"))
+        return [
+            (table, row[1])
+            for table in ("streams", "chunks", "tally", "ledger")
+            for row in db.execute(f"PRAGMA table_info({table})")
+            if row[1] not in NOT_TOLD
+        ]
+
+
+@pytest.mark.parametrize(("table", "column"), columns())
+def test_any_column_of_the_index_that_is_changed_is_named_and_told_again(
+    spool: Spool, used: Stream, table: str, column: str
+) -> None:
+    with Spool(spool.root, limits=Limits(min_free_bytes=0)) as opened:
+        before = audit(opened, used.stream_id).to_json()
+    where = {"streams": "1", "chunks": "chunk_idx = 4", "tally": "state = 'spooled'", "ledger": "seq = 9"}[table]
+    with closing(sqlite3.connect(spool.root / "index.sqlite3")) as db:
+        (kind, old) = db.execute(f"SELECT typeof({column}), {column} FROM {table} WHERE {where}").fetchone()
+    worth = {"text": "'x' || {}", "integer": "{} + 77", "real": "{} + 0.5", "null": "5", "blob": "x'00'"}[kind]
+    if column == "state":
+        worth = {"streams": "'sealed'", "chunks": "'parked'", "tally": "'parked '"}[table]
+    sql(spool.root, f"UPDATE {table} SET {column} = {worth.format(column)} WHERE {where}")
+    assert named(spool.root), f"{table}.{column} was {old!r}"
+    assert repair(spool.root).after.problems == ()
+    with Spool(spool.root, limits=Limits(min_free_bytes=0)) as again:
+        assert audit(again, used.stream_id).to_json() == before
 
 
 def test_a_chain_that_was_forged_to_its_end_is_told_by_its_other_copy(spool: Spool, used: Stream) -> None:

@@ -94,7 +94,10 @@ def _changed(chance: random.Random, root: Path) -> str:
     """Write a hostile value into one column of the index."""
     with suppress(sqlite3.Error), closing(sqlite3.connect(root / "index.sqlite3")) as db:
         table = chance.choice(("streams", "chunks", "chunks", "ledger", "tally"))
-        column = chance.choice([row[1] for row in db.execute(f"PRAGMA table_info({table})")])
+        columns = [row[1] for row in db.execute(f"PRAGMA table_info({table})")]
+        if not columns:
+            return "nothing changed"
+        column = chance.choice(columns)
         worth: object = chance.choice(
             (*TEXTS, None, -1, 1 << 62, -(1 << 62), 1e308, '{"a":1}', "[]", '{"tags": []}', b"\xff")
         )
