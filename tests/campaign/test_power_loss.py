@@ -55,8 +55,12 @@ OUTSIDE_THE_WORKLOADS = {
     "push_aside.fsync_dir": "what is set aside was never accepted: its push never returned",
     "push_undo.fsync_dir": "the same: it gets its old name again, and the next opening takes it up if it can",
     "repair.fsync_dir": "what is set aside is told again by what stays; with its old name it is named again",
+    "pack.fsync": "the spool keeps what it packs, until its receipts come home",
+    "pack.fsync_dir": "the same",
+    "take_in.fsync": "the pack stays as it is: unpacked again, it brings in what is missing",
+    "take_in.fsync_dir": "the same",
 }
-"""Steps that only follow upon damage, and that no accepted chunk rests on."""
+"""Steps that only follow upon damage or a person's moving, and that no accepted chunk rests on alone."""
 
 CANNOT_BE_CUT_HERE = {
     "F_FULLFSYNC": "macOS only: there a plain fsync leaves the bytes in the drive's own memory",
