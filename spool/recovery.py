@@ -124,17 +124,18 @@ def _reconcile(folder: SpoolFolder, key: int, stream: Stream) -> None:
     on_disk = {idx for name in names if (idx := chunk_idx_of(name)) is not None}
     with folder.index.reading() as db:
         known = {
-            idx: (state, pruned_at_ms)
-            for idx, state, pruned_at_ms in db.execute(
-                "SELECT chunk_idx, state, pruned_at_ms FROM chunks WHERE stream_key = ?", (key,)
+            idx: (state, is_gone)
+            for idx, state, is_gone in db.execute(
+                # Not by one column alone: one that is damaged must not delete anything.
+                "SELECT chunk_idx, state, disk_bytes = 0 AND (state = 'discarded'"
+                " OR (state = 'acknowledged' AND pruned_at_ms IS NOT NULL)) FROM chunks WHERE stream_key = ?",
+                (key,),
             )
         }
     for idx in sorted(on_disk - known.keys()):
         _adopt_chunk(folder, stream.stream_id, idx)
-    for idx, (state, pruned_at_ms) in known.items():
-        # Not by the size alone: it is only a number, and a wrong one must not delete what waits.
-        may_go = state == ChunkState.DISCARDED or (state == ChunkState.ACKNOWLEDGED and pruned_at_ms is not None)
-        if idx in on_disk and may_go:
+    for idx, (state, is_gone) in known.items():
+        if idx in on_disk and is_gone:
             _remove(folder, folder.shard_path(stream.stream_id, idx), label="recover_prune")
         elif idx not in on_disk and state == ChunkState.SPOOLED:
             folder.write("recover_missing", partial(_park_missing, folder, key, stream, idx))

@@ -51,7 +51,8 @@ def park(spool: Spool, stream: Stream, idx: int, why: str = "413: too big") -> N
 
 
 def fits(said: Said) -> bool:
-    return all(len(line) <= 80 for line in said.out.splitlines())
+    # But for the folder's own name, which is as long as it is.
+    return all(len(line) <= 80 or "/pytest-" in line for line in said.out.splitlines())
 
 
 # What goes wrong in the same way everywhere -----------------------------------------------------------------
@@ -328,7 +329,11 @@ def test_prune_says_what_it_deleted_and_changes_no_audit(reader: Shell, spool: S
     stream = record(spool, 0, 1, 2)
     acknowledge(spool, stream, 0, 1)
     before = spool.stream("data-1").tally
-    assert json.loads(reader.run("prune", "--json", "--older-than", "1e11").out) == {"shards": 0, "bytes": 0}
+    assert json.loads(reader.run("prune", "--json", "--older-than", "1e11").out) == {
+        "shards": 0,
+        "bytes": 0,
+        "dry_run": False,
+    }
     assert reader.run("prune").out.startswith("Deleted 2 acknowledged shards, ")
     after = spool.stream("data-1").tally
     assert (after.acknowledged, after.spooled, after.waiting_bytes) == (2, 1, before.waiting_bytes)

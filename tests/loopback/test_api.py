@@ -24,6 +24,10 @@ def test_the_clock_needs_no_key_and_tells_unix_milliseconds(rig: Rig) -> None:
     assert abs(stamps["receivedAtUnixMs"] - time.time() * 1000) < 60_000
 
 
+NOBODY = "7d285a3a-ec5d-4c3f-9f2b-0a7a5a1f7c11"
+"""An id that nothing has."""
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [
@@ -33,11 +37,11 @@ def test_the_clock_needs_no_key_and_tells_unix_milliseconds(rig: Rig) -> None:
         ("POST", "/tags/"),
         ("POST", "/tags/data-items/"),
         ("POST", "/rheed/stream/"),
-        ("POST", f"/rheed/stream/{uuid.uuid4()}/end"),
+        ("POST", f"/rheed/stream/{NOBODY}/end"),
         ("GET", "/data_entries/"),
         ("POST", "/data_entries/physical_sample"),
         ("POST", "/data_entries/raw_data/staged/upload_urls/"),
-        ("POST", f"/projects/{uuid.uuid4()}/configuration/tracking_samples"),
+        ("POST", f"/projects/{NOBODY}/configuration/tracking_samples"),
     ],
 )
 def test_every_api_route_refuses_a_missing_key_with_401_and_a_wrong_one_with_403(

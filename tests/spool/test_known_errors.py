@@ -431,12 +431,15 @@ def test_a_size_that_cannot_be_true_is_a_damaged_chunk_and_no_traceback(
         spool.frames(chunk)
 
 
-def test_a_wrong_size_in_the_index_deletes_nothing_that_waits(spool: Spool, stream: Stream) -> None:
-    """Found by writing hostile values into the index: every waiting shard was taken for a pruned one."""
-    spool.push(stream.stream_id, 0, some_frames())
+@pytest.mark.parametrize("wrong", ["disk_bytes = 0", "pruned_at_ms = 0", "state = 'discarded'"])
+def test_one_wrong_column_of_the_index_deletes_nothing(spool: Spool, stream: Stream, wrong: str) -> None:
+    """Found by writing hostile values into the index: every shard was taken for a pruned one."""
+    for idx in (0, 1):
+        spool.push(stream.stream_id, idx, some_frames(seed=idx))
+    acknowledge(spool, stream.stream_id, 0)
     with contextlib.closing(sqlite3.connect(spool.root / "index.sqlite3")) as db:
-        db.execute("UPDATE chunks SET disk_bytes = 0")
+        db.execute(f"UPDATE chunks SET {wrong}")
         db.commit()
     spool.close()
     with open_again(spool.root):
-        assert (array(spool, stream) / "c.0.0.0").exists()
+        assert sorted(path.name for path in array(spool, stream).glob("c.*")) == ["c.0.0.0", "c.1.0.0"]

@@ -264,7 +264,7 @@ def test_an_overload_a_proxy_or_a_fault_inside_the_server_is_no_refusal(
         b'"' + b"x" * 9_000_000 + b'"',
         b"[" * 100_000,
         b"\xff\xfe",
-        b'{"data_id": "' + str(uuid.uuid4()).encode() + b'"}',
+        b'{"data_id": "' + str(uuid.UUID(int=7)).encode() + b'"}',
     ],
     ids=lambda body: repr(body[:24]),
 )
