@@ -185,8 +185,8 @@ def _chunk(row: tuple[Any, ...]) -> Chunk:
         chunk_idx=row[0],
         state=ChunkState(row[1]),
         n=row[2],
-        height=row[3],
-        width=row[4],
+        height=row[3] or 0,  # a stream with chunks has a size, unless the index is damaged
+        width=row[4] or 0,
         wire_bytes=row[5],
         sha256=row[6],
         disk_bytes=row[7],

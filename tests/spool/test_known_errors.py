@@ -417,7 +417,7 @@ def test_a_row_that_cannot_be_true_is_a_damaged_chunk_and_no_traceback(
         spool.push(stream.stream_id, 0, some_frames(seed=1))
 
 
-@pytest.mark.parametrize("wrong", ["height = -1", "height = 4611686018427387904", "width = 0"])
+@pytest.mark.parametrize("wrong", ["height = -1", "height = 4611686018427387904", "width = 0", "height = NULL"])
 def test_a_size_that_cannot_be_true_is_a_damaged_chunk_and_no_traceback(
     spool: Spool, stream: Stream, wrong: str
 ) -> None:
