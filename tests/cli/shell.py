@@ -22,6 +22,10 @@ KEY = "a-key-that-must-not-be-seen"
 CHECKOUT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 30.0
 
+# A job in the background of a script is born deaf to Ctrl-C, and so is all that it starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 @dataclass(frozen=True)
 class Said:
