@@ -29,7 +29,7 @@ from spool.errors import (
 from spool.leased import LeasedStream
 from spool.locks import ProcessLock
 from spool.model import Chunk, Event, Receipt, Stream, StreamSettings, Tally
-from spool.packing import Packed, Unpacked, pack, unpack
+from spool.packing import Packed, Unpacked, look_into, pack, unpack
 from spool.problems import Problem
 from spool.proof import Proof, make_proof, read_proof
 from spool.repair import Repaired, repair
@@ -84,6 +84,7 @@ __all__ = [
     "Unpacked",
     "Verified",
     "audit",
+    "look_into",
     "make_key",
     "make_proof",
     "pack",

@@ -140,14 +140,7 @@ def unpack(spool: Spool, path: Path, *, who: str, progress: Progress | None = No
         ProofBroken: it is no pack, or its proof does not hold; nothing was changed.
         SpoolError: a chunk is here with other bytes, or the disk refused; what came in before stays.
     """
-    try:
-        content = (path / PROOF_NAME).read_bytes()
-    except FileNotFoundError:
-        raise ProofBroken(
-            f"{path} is no pack, or its packing was cut off: it has no {PROOF_NAME}",
-            hint="Pack it again: the stream is held there, and nothing is lost.",
-        ) from None
-    proof = read_proof(content)
+    proof = _proof(path)
     stream = proof.audit.stream
     detail = {"from": path.name, "head": proof.head, "head_seq": proof.head_seq, "who": who}
     is_new = spool.take_in_stream(stream, detail)
@@ -155,20 +148,62 @@ def unpack(spool: Spool, path: Path, *, who: str, progress: Progress | None = No
     left: dict[int, str] = {}
     whole = sum(chunk.disk_bytes for chunk in proof.chunks if chunk.state in _KEPT)
     for chunk in proof.chunks:
-        shard = array_path(path) / shard_name(chunk.chunk_idx) if chunk.state in _KEPT else None
+        is_kept = chunk.state in _KEPT
         try:
-            changed = _take_in(spool, proof, chunk, shard)
+            is_here = spool.chunk(stream.stream_id, chunk.chunk_idx) is not None
+            pieces = None if is_here or not is_kept else _pieces(proof, chunk, path)
+            changed = spool.take_in_chunk(chunk, pieces, proof.why_discarded(chunk.chunk_idx))
         except ShardDamaged as error:
             left[chunk.chunk_idx] = str(error)
             continue
-        came += changed and shard is not None
+        came += changed and is_kept
         receipts += changed and chunk.state is ChunkState.ACKNOWLEDGED
-        if shard is not None:
+        if is_kept:
             done += chunk.disk_bytes
             (progress or (lambda _done, _all: None))(done, whole)
     if not left:
         spool.take_in_end(stream)
     return Unpacked(stream_id=stream.stream_id, is_new=is_new, chunks=came, receipts=receipts, left=left)
+
+
+def look_into(spool: Spool | None, path: Path) -> Unpacked:
+    """What `unpack` would do; changes nothing.
+
+    Args:
+        spool: into which; ``None`` for one that is not there yet.
+        path: the pack, every byte of which is checked.
+
+    Raises:
+        ProofBroken: it is no pack, or its proof does not hold.
+    """
+    proof = _proof(path)
+    stream_id = proof.audit.stream.stream_id
+    known = {stream.stream_id for stream in spool.streams()} if spool is not None else set()
+    came = receipts = 0
+    left: dict[int, str] = {}
+    for chunk in proof.chunks:
+        here = spool.chunk(stream_id, chunk.chunk_idx) if spool is not None and stream_id in known else None
+        if chunk.state is ChunkState.ACKNOWLEDGED:
+            receipts += here is None or here.state in _KEPT
+        elif chunk.state in _KEPT and here is None:
+            try:
+                _pieces(proof, chunk, path)
+            except ShardDamaged as error:
+                left[chunk.chunk_idx] = str(error)
+            else:
+                came += 1
+    return Unpacked(stream_id=stream_id, is_new=stream_id not in known, chunks=came, receipts=receipts, left=left)
+
+
+def _proof(path: Path) -> Proof:
+    try:
+        content = (path / PROOF_NAME).read_bytes()
+    except FileNotFoundError:
+        raise ProofBroken(
+            f"{path} is no pack, or its packing was cut off: it has no {PROOF_NAME}",
+            hint="Pack it again: the stream is held there, and nothing is lost.",
+        ) from None
+    return read_proof(content)
 
 
 def _leased(spool: Spool, ref: str) -> Any:  # noqa: ANN401 - a `LeasedStream`
@@ -203,13 +238,15 @@ def _copy(spool: Spool, stream: Stream, kept: list[Chunk], array: Path, progress
     return damaged
 
 
-def _take_in(spool: Spool, proof: Proof, chunk: Chunk, shard: Path | None) -> bool:
-    here = spool.chunk(chunk.stream_id, chunk.chunk_idx)
-    pieces = None
-    if shard is not None and here is None:
-        try:
-            shards.check_file(shard, chunk, chunk_size=proof.audit.stream.settings.chunk_size)
-        except FileNotFoundError:
-            raise ShardDamaged(f"chunk {chunk.chunk_idx} is missing from the pack") from None
-        pieces = [shard.read_bytes()]
-    return spool.take_in_chunk(chunk, pieces, proof.why_discarded(chunk.chunk_idx))
+def _pieces(proof: Proof, chunk: Chunk, path: Path) -> list[bytes]:
+    """A shard of the pack, every byte of it checked.
+
+    Raises:
+        ShardDamaged: it is missing, or is not what the proof tells of.
+    """
+    shard = array_path(path) / shard_name(chunk.chunk_idx)
+    try:
+        shards.check_file(shard, chunk, chunk_size=proof.audit.stream.settings.chunk_size)
+    except FileNotFoundError:
+        raise ShardDamaged(f"chunk {chunk.chunk_idx} is missing from the pack") from None
+    return [shard.read_bytes()]

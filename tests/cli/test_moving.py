@@ -22,6 +22,9 @@ def test_what_waits_is_delivered_from_another_machine_and_its_receipts_come_home
     assert said.code == 0, said
     assert "3 chunks" in said.out
     assert "The stream is held here." in said.out
+    dry = shell.run("unpack", usb, "--spool", there, "--dry-run")
+    assert "Would come in: 3 chunks, 0 receipts." in dry.out
+    assert not Path(there).exists()
     unpacked = shell.run("unpack", usb, "--spool", there)
     assert unpacked.code == 0, unpacked
     assert "Came in: 3 chunks, 0 receipts." in unpacked.out
@@ -29,6 +32,14 @@ def test_what_waits_is_delivered_from_another_machine_and_its_receipts_come_home
     assert shell.run("worker", "--once", "--spool", there).code == 0
     assert shell.run("audit", "growth", "--spool", there).code == 0
     assert shell.run("pack", "growth", back, "--spool", there).code == 0
+    assert shell.run("unpack", back, "--dry-run", "--json").json() == {
+        "stream_id": shell.run("audit", "growth", "--json").json()["stream_id"],
+        "new": False,
+        "chunks": 0,
+        "receipts": 3,
+        "left": {},
+        "dry_run": True,
+    }
     home = shell.run("unpack", back)
     assert home.code == 0
     assert "is known here." in home.out

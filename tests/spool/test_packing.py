@@ -22,6 +22,7 @@ from spool import (
     StreamState,
     Unpacked,
     audit,
+    look_into,
     pack,
     unpack,
     verify,
@@ -209,6 +210,8 @@ def test_a_damaged_or_missing_shard_stays_out_and_the_others_come_in(
     (array / "c.4.0.0").unlink()
     content = (array / "c.5.0.0").read_bytes()
     (array / "c.5.0.0").write_bytes(b"\0" + content[1:])
+    assert sorted(look_into(elsewhere, tmp_path / "usb").left) == [4, 5]
+    assert elsewhere.streams() == []
     there = unpacked(elsewhere, tmp_path / "usb")
     assert sorted(there.left) == [4, 5]
     assert "missing from the pack" in there.left[4]
