@@ -13,8 +13,8 @@ UNKNOWN = "unknown"
 DERIVED = "derived"
 
 _REPAIRS = {
-    INDEX: "the index is set aside, and told again by ledger.jsonl and the shards; what neither tells, such as the"
-    " last attempts, is lost",
+    INDEX: "the index is set aside, and told again by ledger.jsonl and the shards; without ledger.jsonl receipts and"
+    " attempts are forgotten, and what is here is delivered again",
     LEDGER: "where ledger.jsonl holds and tells no less, the index is set aside and told again by it; else not:"
     " the ledger is evidence",
     LEDGER_FILE: "ledger.jsonl is set aside and written again from the index",

@@ -85,12 +85,20 @@ def _set_aside(root: Path, before: Verified, disk: Disk) -> Iterator[str]:
         # A ledger that does not hold is evidence. It gives way only to one that does, and that tells no less.
         return
     aside = f"{uuid.uuid4().hex}.aside"
+    was_there = (root / INDEX_NAME).exists()
     # The journal first: without its database nobody can take it for the one of the next.
     for name in (f"{INDEX_NAME}-journal", INDEX_NAME):
         if (root / name).exists():
             disk.rename(root / name, root / f"{name}.{aside}", label="repair")
-    teller = f"{told} rows of {LEDGER_NAME} and the shards tell" if told else "the shards tell"
-    yield f"the index is set aside as {INDEX_NAME}.{aside}; {teller} it again"
+    if was_there:
+        yield f"the index is set aside as {INDEX_NAME}.{aside}"
+    if told:
+        yield f"{told} rows of {LEDGER_NAME}, and the shards, tell the index again"
+    else:
+        yield (
+            "the shards tell the index again; what became of the chunks is forgotten (attempts, receipts, and"
+            " chunks that were pruned): those that are here wait for delivery again, with the same bytes"
+        )
 
 
 def _refuse_if_in_use(root: Path) -> None:

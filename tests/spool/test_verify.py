@@ -315,6 +315,7 @@ def test_without_index_and_ledger_only_what_became_of_the_chunks_is_lost(spool: 
     for name in ("index.sqlite3", "ledger.jsonl"):
         (spool.root / name).unlink()
     repaired = repair(spool.root)
+    assert "what became of the chunks is forgotten" in " ".join(repaired.done)
     assert repaired.after.problems == ()
     with Spool(spool.root, limits=Limits(min_free_bytes=0)) as again:
         assert {chunk.chunk_idx for chunk in again.chunks(used.stream_id)} == {1, 2, 4, 5}
