@@ -13,7 +13,7 @@ UNKNOWN = "unknown"
 DERIVED = "derived"
 
 _REPAIRS = {
-    INDEX: "the index is set aside, and told again by ledger.jsonl and the shards; without ledger.jsonl receipts and"
+    INDEX: "the index is set aside, and told again by ledger.jsonl and the shards; without the former receipts and"
     " attempts are forgotten, and what is here is delivered again",
     LEDGER: "where ledger.jsonl holds and tells no less, the index is set aside and told again by it; else not:"
     " the ledger is evidence",

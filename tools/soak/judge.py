@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from spool import Spool
+from spool import Spool, SpoolError, make_proof, read_proof
 from spool.testing import check_invariants
 from tools.soak.figures import Figures
 from tools.soak.obligations import (
@@ -49,6 +49,7 @@ def judge(folder: Path, spool: Spool, server: LoopbackServer, figures: Figures) 
             figures.violate("extra", f"the server has chunks of {data_id}, which the spool does not know")
     for promised in streams:
         _judge_stream(promised, spool.root, server, figures)
+        _judge_proof(promised.data_id, spool, server.objects(promised.data_id), figures)
     try:
         check_invariants(spool)
     except AssertionError as error:
@@ -93,6 +94,16 @@ def _judge_chunk(promised: Promised, one: Obligation, told: dict[str, Any], body
             figures.violate("audit_differs", words)
     if told["receipt"] is None or not told["acknowledged_at"]:
         figures.violate("audit_differs", f"{promised.data_id} chunk {one.chunk_idx} has no receipt")
+
+
+def _judge_proof(data_id: str, spool: Spool, objects: dict[int, bytes], figures: Figures) -> None:
+    """The proof holds, and the bytes at the far end are those that it tells of."""
+    try:
+        proof = read_proof(make_proof(spool, data_id, made_by="the soak"))
+        for idx, content in objects.items():
+            proof.check_chunk(idx, content)
+    except SpoolError as error:
+        figures.violate("audit_differs", f"{data_id}: its proof: {error}")
 
 
 def _judge_frames(promised: Promised, objects: dict[int, bytes], server: LoopbackServer, figures: Figures) -> None:
