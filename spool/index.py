@@ -20,6 +20,8 @@ from spool.disk import Disk
 from spool.errors import DiskFailed, SpoolDamaged, SpoolError, SpoolFull, SpoolTooNew
 
 FORMAT_VERSION = 1
+ERRORS = (sqlite3.Error, UnicodeDecodeError)
+"""What SQLite raises: the second for damaged text, even in its own words about the damage."""
 _BUSY_TIMEOUT_S = 60.0
 
 
@@ -42,14 +44,14 @@ class Index:
             self._db = sqlite3.connect(
                 path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
             )
-        except sqlite3.Error as error:
+        except ERRORS as error:
             raise _translated(error, path) from error
         try:
             self._configure()
             self._migrate()
         except BaseException as error:
             self._db.close()
-            if isinstance(error, sqlite3.Error):
+            if isinstance(error, ERRORS):
                 raise _translated(error, path) from error
             raise
 
@@ -93,7 +95,7 @@ class Index:
                     if self._db.in_transaction:
                         self._db.execute("ROLLBACK")
                     raise
-            except sqlite3.Error as error:
+            except ERRORS as error:
                 raise _translated(error, self._path) from error
 
     def _configure(self) -> None:
@@ -152,11 +154,14 @@ def _statements(script: str) -> Iterator[str]:
             statement = ""
 
 
-def _translated(error: sqlite3.Error, path: Path) -> SpoolError:
+def _translated(error: Exception, path: Path) -> SpoolError:
+    if isinstance(error, UnicodeDecodeError):
+        return SpoolDamaged(f"{path} cannot be read as the index of a spool ({error})")
     code = getattr(error, "sqlite_errorcode", None)
     primary = code & 0xFF if code is not None else None
     if primary == sqlite3.SQLITE_FULL:
         return SpoolFull(f"the disk is full: {path.name} could not be written")
-    if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+    # Our statements are constants: one that SQLite does not understand means that the tables are not ours.
+    if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR):
         return SpoolDamaged(f"{path} cannot be read as the index of a spool ({error})")
     return DiskFailed(f"{path} refused an operation: {error}")

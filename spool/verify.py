@@ -18,7 +18,7 @@ from urllib.parse import quote
 from spool import verify_files, verify_index
 from spool.errors import SpoolError
 from spool.folder import INDEX_NAME
-from spool.index import refuse_later_format
+from spool.index import ERRORS, refuse_later_format
 from spool.problems import INDEX, Problem
 
 Progress = Callable[[int, int], None]
@@ -101,7 +101,7 @@ def _verified(root: Path, db: sqlite3.Connection, progress: Progress, settle_s: 
         problems += verify_index.database_problems(db)
         if not problems:
             problems += verify_index.story_problems(root, db, found)
-    except (sqlite3.Error, UnicodeDecodeError) as error:  # the second in SQLite's own words about the damage
+    except ERRORS as error:
         problems.append(Problem(kind=INDEX, where=INDEX_NAME, says=f"it cannot be read: {error}"))
     except SpoolError as error:
         problems.append(Problem(kind=INDEX, where=INDEX_NAME, says=str(error)))
@@ -133,7 +133,7 @@ def _connected(path: Path) -> sqlite3.Connection:
             db.close()
             if mode == "ro":
                 raise
-        except sqlite3.DatabaseError:
+        except ERRORS:
             return db  # its damage is told by whoever reads it
         else:
             return db

@@ -25,10 +25,13 @@ from spool import (
     Receipt,
     ShardDamaged,
     Spool,
+    SpoolDamaged,
     SpoolError,
     SpoolFull,
     SpoolTooNew,
     Stream,
+    repair,
+    verify,
 )
 from spool.testing import FakeClock, FaultyDisk, check_invariants, some_frames, some_settings
 
@@ -443,3 +446,23 @@ def test_one_wrong_column_of_the_index_deletes_nothing(spool: Spool, stream: Str
     spool.close()
     with open_again(spool.root):
         assert sorted(path.name for path in array(spool, stream).glob("c.*")) == ["c.0.0.0", "c.1.0.0"]
+
+
+@pytest.mark.parametrize(
+    "text", [b"CREATE TABLE streams", b"CREATE TRIGGER chunk_enters", b"next_chunk_idx       INT"]
+)
+@pytest.mark.parametrize("bad", [0xF3, 0x41])
+def test_a_damaged_schema_is_a_damaged_index_and_no_traceback(
+    spool: Spool, stream: Stream, text: bytes, bad: int
+) -> None:
+    """Found by flipping bytes: SQLite's own words about the damage were no UTF-8."""
+    spool.push(stream.stream_id, 0, some_frames())
+    spool.close()
+    path = spool.root / "index.sqlite3"
+    content = bytearray(path.read_bytes())
+    content[content.index(text) + 9] = bad
+    path.write_bytes(content)
+    assert {problem.kind for problem in verify(spool.root, settle_s=0).problems} == {"index"}
+    with contextlib.suppress(SpoolDamaged), open_again(spool.root):
+        pass
+    assert repair(spool.root).after.is_sound
