@@ -28,7 +28,7 @@ from spool.errors import (
 )
 from spool.leased import LeasedStream
 from spool.locks import ProcessLock
-from spool.model import Chunk, Event, Receipt, Stream, StreamSettings, Tally
+from spool.model import DATA_ID, Chunk, Event, Receipt, Stream, StreamSettings, Tally
 from spool.packing import Packed, Unpacked, look_into, pack, unpack
 from spool.problems import Problem
 from spool.proof import Proof, make_proof, read_proof
@@ -40,6 +40,7 @@ from spool.states import ChunkState, StreamState
 from spool.verify import Verified, verify
 
 __all__ = [
+    "DATA_ID",
     "DEFAULT_MIN_FREE_BYTES",
     "DEFAULT_RETENTION_S",
     "AmbiguousStream",

@@ -18,6 +18,10 @@ STREAM_ID = re.compile(r"[0-9]{8}t[0-9]{6}-[0-9a-f]{12}", re.ASCII)
 """What a stream_id looks like; no other name from outside ever becomes a path."""
 
 
+DATA_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,127}", re.ASCII)
+"""What a destination's own id looks like; no other becomes part of a URL."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamSettings:
     """What is fixed when a stream is opened.

@@ -5,20 +5,18 @@ fails, the new stream is ended again, so that the server's pipeline can clean up
 """
 
 import logging
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from spool import StreamSettings
+from spool import DATA_ID, StreamSettings
 from uploader.answers import meaning_of
 from uploader.api import AtomscaleApi
 from uploader.errors import KeyRefused, RequestRefused, ServerUnreachable
 from uploader.exchange import Answer
 from uploader.meanings import Meaning, Step
 
-_DATA_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,127}")
 _TAKEN_SAMPLE = 409
 _TAKEN_TAG = 400
 
@@ -108,7 +106,7 @@ def _answered(answer: Answer, doing: str) -> Any:  # noqa: ANN401 - whatever JSO
 
 
 def _data_id(said: object) -> str:
-    if not isinstance(said, str) or not _DATA_ID.fullmatch(said):
+    if not isinstance(said, str) or not DATA_ID.fullmatch(said):
         raise ServerUnreachable("opening the stream: the answer is not a stream id")
     return said
 

@@ -154,6 +154,73 @@ def test_an_edit_with_its_digest_made_right_is_named(made: bytes, what: str) -> 
         read_proof(changed(made, change))
 
 
+def forged(made: bytes, change: Callable[[list[Any], dict[str, Any]], object], event: str) -> bytes:
+    """What somebody without a key can do: edit a row, and compute everything anew that is computed."""
+    said = json.loads(made)
+    told = said["ledger"]
+    rows = [content[0] if len(content) == 1 else content for _, *content in told["rows"]]
+    chosen = next(one for one in rows if len(one) == 6 and one[4] == event)
+    detail = json.loads(chosen[5])
+    change(chosen, detail)
+    chosen[5] = json.dumps(detail, sort_keys=True, separators=(",", ":"))
+    digest = bytes.fromhex(told["previous"])
+    told["rows"] = []
+    for one in rows:
+        whose, row_sha256 = one if len(one) == 2 else (one[2], None)
+        if row_sha256 is None:
+            row_sha256 = hashlib.sha256(json.dumps(one, separators=(",", ":")).encode()).hexdigest()
+        own = hashlib.sha256(f"{whose or ''}\n{row_sha256}".encode()).digest()
+        digest = hashlib.sha256(digest + own).digest()
+        told["rows"].append([digest.hex(), one] if len(one) == 6 else [digest.hex(), *one])
+    told["head"] = digest.hex()
+    return changed(json.dumps(said).encode(), lambda _: None)
+
+
+def test_a_forged_chain_holds_but_for_what_it_tells(made: bytes) -> None:
+    """So that the tests below fail for their own reason."""
+    with pytest.raises(ProofBroken, match=r"audit\.chunks\[2\]\.parked_reason"):
+        read_proof(forged(made, lambda _, detail: detail.update(why="another"), "parked"))
+
+
+HOSTILE: dict[str, tuple[str, Callable[[list[Any], dict[str, Any]], object]]] = {
+    "a chunk_idx that is a path": ("spooled", lambda row, _: row.__setitem__(3, "../../../x")),
+    "a negative chunk_idx": ("spooled", lambda row, _: row.__setitem__(3, -1)),
+    "half a chunk_idx": ("spooled", lambda row, _: row.__setitem__(3, 0.5)),
+    "a chunk_idx that is true": ("spooled", lambda row, _: row.__setitem__(3, True)),
+    "a chunk_idx that no database holds": ("spooled", lambda row, _: row.__setitem__(3, 10**30)),
+    "a moment that is a text": ("spooled", lambda row, _: row.__setitem__(1, "now")),
+    "an event that is a number": ("sealed_or_parked", lambda row, _: row.__setitem__(4, 5)),
+    "a number of frames that is a text": ("spooled", lambda _, detail: detail.update(n="4")),
+    "a digest that is none": ("spooled", lambda _, detail: detail.update(sha256="../x")),
+    "a data_id that is a path": ("opened", lambda _, detail: detail.update(data_id="../..")),
+    "a data_id that is a number": ("opened", lambda _, detail: detail.update(data_id=5)),
+    "a name that is a number": ("opened", lambda _, detail: detail["settings"].update(name=5)),
+    "settings of another kind": ("opened", lambda _, detail: detail.update(settings=[1])),
+    "an unknown setting": ("opened", lambda _, detail: detail["settings"].update(more=1)),
+    "request ids that are a list": ("acknowledged", lambda _, detail: detail.update(request_ids=[1])),
+    "a status that is a text": ("acknowledged", lambda _, detail: detail.update(status="200")),
+    "a receipt with more in it": ("acknowledged", lambda _, detail: detail.update(more=1)),
+    "a reason that is a list": ("parked", lambda _, detail: detail.update(why=[1])),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_what_could_not_be_is_refused_even_when_its_chain_holds(made: bytes, what: str) -> None:
+    """An unsigned chain can be computed anew by anybody; what it tells becomes files and rows when unpacked."""
+    event, change = HOSTILE[what]
+    with pytest.raises(ProofBroken) as raised:
+        read_proof(forged(made, change, "parked" if event == "sealed_or_parked" else event))
+    assert "its audit is not" not in str(raised.value)
+
+
+@pytest.mark.parametrize("stream_id", ["../../x", "", "20231114t221320-00000000000Z", 5, None])
+def test_a_stream_id_that_is_a_path_is_refused(made: bytes, stream_id: object) -> None:
+    old = json.loads(made)["stream_id"]
+    said = json.loads(made.replace(json.dumps(old).encode(), json.dumps(stream_id).encode()))
+    with pytest.raises(ProofBroken):
+        read_proof(forged(json.dumps(said).encode(), lambda _row, _detail: None, "parked"))
+
+
 def test_what_stands_beside_ledger_and_audit_counts_too(made: bytes) -> None:
     with pytest.raises(ProofBroken, match="something beside them"):
         read_proof(made.replace(b'"made_by":"a test"', b'"made_by":"others"'))
