@@ -34,6 +34,7 @@ from spool.problems import Problem
 from spool.proof import Proof, make_proof, read_proof
 from spool.repair import Repaired, repair
 from spool.retention import DEFAULT_MIN_FREE_BYTES, DEFAULT_RETENTION_S, Limits
+from spool.shards import check_received
 from spool.signing import SigningKey, make_key
 from spool.spool import Spool, SpoolStatus
 from spool.states import ChunkState, StreamState
@@ -85,6 +86,7 @@ __all__ = [
     "Unpacked",
     "Verified",
     "audit",
+    "check_received",
     "look_into",
     "make_key",
     "make_proof",

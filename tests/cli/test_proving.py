@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from spool import Spool
-from tests.cli.shell import Shell
+from tests.cli.shell import Reader, Shell
 from tests.cli.test_reading import acknowledge, record
 from tests.cli.test_streaming import SMALL
 from uploader.loopback.process import LoopbackServer
@@ -48,12 +48,30 @@ def test_what_arrived_otherwise_or_not_at_all_is_named(reader: Shell, delivered:
     assert said.code == 1
     assert "* chunk 1: its frames differ: frame 0, in bytes 0 to" in said.out
     assert "- chunk 2: it was acknowledged, and is not there" in said.out
-    assert "+ chunk 7: the proof does not know it" in said.out
+    assert "+ chunk 7: nothing is known of it here" in said.out
     assert "DIFFERENT: 1 chunk arrived as recorded, 3 did not." in said.out
     told = reader.run("check", str(proof), "--received", str(there), "--json").json()
     assert [(one["symbol"], one["chunk_idx"]) for one in told["received"]] == [
         ("=", 0), ("*", 1), ("-", 2), ("+", 7),
     ]  # fmt: skip
+
+
+def test_an_audit_is_held_against_what_arrived_without_a_proof(
+    reader: Reader, delivered: tuple[Path, Path]
+) -> None:
+    _, there = delivered
+    said = reader.run("audit", "growth", "--received", str(there))
+    assert said.code == 0, said
+    assert said.out.endswith("THE SAME: 3 chunks arrived exactly as recorded.\n")
+    (there / "frames.zarr" / "frames" / "c" / "1").rename(there / "frames.zarr" / "frames" / "c" / "9")
+    said = reader.run("audit", "growth", "--received", str(there), "--json")
+    assert said.code == 1, "the stream is complete, but not there"
+    told = said.json()
+    assert told["complete"] is True
+    assert [(one["symbol"], one["chunk_idx"]) for one in told["received"]] == [
+        ("=", 0), ("-", 1), ("=", 2), ("+", 9),
+    ]  # fmt: skip
+    assert reader.run("audit", "growth", "--received", str(there), "--csv").code == 2
 
 
 def test_what_arrived_can_be_read_from_a_url(reader: Shell, delivered: tuple[Path, Path]) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -11,6 +12,7 @@ from spool import ChunkState, HostClock, Spool, SpoolError, StreamAudit, audit
 from uploader.cli import screen, words
 from uploader.cli.audit_view import summary_lines, table_lines, verdict_lines
 from uploader.cli.common import BAD_NEWS, json_option, open_spool, plain_errors, spool_option
+from uploader.cli.comparing import compare, compared_lines, received_option
 from uploader.cli.page import Picture, audit_page
 
 _RECEIPT = ("status", "etag", "checksums", "confirmed", "at", "server_date", "request_ids", "url_path")
@@ -31,6 +33,7 @@ _CHUNK = (
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write a page with pictures to this file.",
 )
+@received_option
 @click.option("--attempts", is_flag=True, help="Show every attempt at every chunk.")
 @click.option("--all", "everything", is_flag=True, help="Fold nothing: also on a terminal, a row for each chunk.")
 @plain_errors
@@ -41,22 +44,25 @@ def command(
     as_json: bool,
     as_csv: bool,
     page: Path | None,
+    where: str | None,
     attempts: bool,
     everything: bool,
 ) -> None:
     """Show for every chunk of STREAM what was recorded and what the server acknowledged.
 
-    Exits with 0 only if every chunk is acknowledged and none is missing.
+    Exits with 0 only if every chunk is acknowledged and none is missing, and nothing that arrived differs.
     """
-    if as_json and as_csv:
-        raise click.UsageError("--json and --csv exclude each other")
+    if as_csv and (as_json or where is not None):
+        raise click.UsageError("--csv excludes --json and --received")
     with open_spool(spool_dir) as spool:
         found = audit(spool, spool.find(stream).stream_id)
         pictures = _pictures(spool, found) if page is not None else []
     if page is not None:
         _write_page(page, found, pictures)
+    compared = None if where is None else compare(found, where, quiet=as_json)
     if as_json:
-        screen.print_json(found.to_json())
+        told = found.to_json()
+        screen.print_json(told if compared is None else told | {"received": [asdict(one) for one in compared]})
     elif as_csv:
         _print_csv(found)
     elif page is not None:
@@ -66,7 +72,9 @@ def command(
         fold = screen.is_terminal() and not everything and not attempts
         lines = [*table_lines(found, fold=fold, attempts=attempts), *summary_lines(found)]
         screen.say("\n".join(lines))
-    if not found.complete:
+    if compared is not None and not as_json:
+        screen.say("\n".join(("", *compared_lines(compared))))
+    if not found.complete or not all(one.is_same for one in compared or ()):
         raise SystemExit(BAD_NEWS)
 
 

@@ -1,39 +1,23 @@
 """``framespool check``: whether a proof holds, and whether what arrived is what it tells of."""
 
 import string
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from spool import ChunkState, Proof, ProofBroken, ShardDamaged, read_proof
+from spool import Proof, ProofBroken, read_proof
 from uploader.cli import screen, words
 from uploader.cli.audit_view import summary_lines
 from uploader.cli.common import BAD_NEWS, json_option, plain_errors
-from uploader.received import Received, received
+from uploader.cli.comparing import Compared, compare, compared_lines, received_option
 
 _PUBLIC_KEY_DIGITS = 64
-_SHOWN_MAX = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Compared:
-    """A chunk as it arrived: ``=`` the same, ``*`` other bytes, ``-`` missing, ``+`` unknown to the proof."""
-
-    symbol: str
-    chunk_idx: int
-    says: str = ""
 
 
 @click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option(
-    "--received",
-    "where",
-    metavar="DIR|ZARR|URL",
-    help="Compare the bytes that arrived: a folder or URL with the chunks as c/0/0/0 or c.0.0.0.",
-)
+@received_option
 @click.option("--signed-by", metavar="KEY", help="The public key that must have signed it.")
 @json_option
 @plain_errors
@@ -56,39 +40,14 @@ def command(file: Path, where: str | None, signed_by: str | None, *, as_json: bo
         raise SystemExit(BAD_NEWS) from None
     compared: list[Compared] | None = None
     if where is not None:
-        with received(where) as there, screen.progress("comparing", quiet=as_json) as progress:
-            compared = list(_compare(proof, there, progress))
-    is_well = proof.audit.complete and all(one.symbol == "=" for one in compared or ())
+        compared = compare(proof.audit, where, quiet=as_json)
+    is_well = proof.audit.complete and all(one.is_same for one in compared or ())
     if as_json:
         screen.print_json(_json(file, proof, compared))
     else:
         screen.say("\n".join(_lines(proof, compared)))
     if not is_well:
         raise SystemExit(BAD_NEWS)
-
-
-def _compare(proof: Proof, there: Received, progress: Callable[[int, int], None]) -> Iterator[Compared]:
-    known = {one.chunk.chunk_idx: one.chunk for one in proof.audit.chunks}
-    done, whole = 0, sum(chunk.wire_bytes for chunk in known.values())
-    for idx, chunk in known.items():
-        content = there.read(idx)
-        done += chunk.wire_bytes
-        progress(done, whole)
-        if content is not None:
-            yield _compared(proof, idx, content)
-        elif chunk.state is ChunkState.ACKNOWLEDGED:
-            yield Compared("-", idx, "it was acknowledged, and is not there")
-    for idx in there.listed() or ():
-        if idx not in known:
-            yield Compared("+", idx, "the proof does not know it")
-
-
-def _compared(proof: Proof, idx: int, content: bytes) -> Compared:
-    try:
-        proof.check_chunk(idx, content)
-    except ShardDamaged as error:
-        return Compared("*", idx, str(error))
-    return Compared("=", idx)
 
 
 def _lines(proof: Proof, compared: list[Compared] | None) -> list[str]:
@@ -104,14 +63,7 @@ def _lines(proof: Proof, compared: list[Compared] | None) -> list[str]:
     ]
     if compared is None:
         return [*lines, "What arrived was not looked at: --received says where it is."]
-    wrong = [one for one in compared if one.symbol != "="]
-    lines += [f"{one.symbol} chunk {one.chunk_idx}: {words.printable(one.says)}" for one in wrong[:_SHOWN_MAX]]
-    if len(wrong) > _SHOWN_MAX:
-        lines.append(f"  ... and {words.count(len(wrong) - _SHOWN_MAX, 'more chunk')}")
-    same = words.count(len(compared) - len(wrong), "chunk")
-    if wrong:
-        return [*lines, screen.painted(f"DIFFERENT: {same} arrived as recorded, {len(wrong):,} did not.", "bad")]
-    return [*lines, screen.painted(f"THE SAME: {same} arrived exactly as recorded.", "good")]
+    return [*lines, *compared_lines(compared)]
 
 
 def _json(file: Path, proof: Proof, compared: list[Compared] | None) -> dict[str, object]:
