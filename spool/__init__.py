@@ -5,7 +5,8 @@ worker holds while it delivers. Everything else here is a value or an error.
 """
 
 from spool.audit import AuditedChunk, StreamAudit, audit
-from spool.clock import Clock, HostClock
+from spool.boot import is_same_machine
+from spool.clock import Clock, HostClock, Moment
 from spool.decisions import person
 from spool.disk import Disk
 from spool.errors import (
@@ -28,7 +29,7 @@ from spool.errors import (
 )
 from spool.leased import LeasedStream
 from spool.locks import ProcessLock
-from spool.model import DATA_ID, Chunk, Event, Receipt, Stream, StreamSettings, Tally
+from spool.model import DATA_ID, Chunk, ClockReading, Event, Part, Receipt, Stream, StreamSettings, Tally
 from spool.packing import Packed, Unpacked, look_into, pack, unpack
 from spool.problems import Problem
 from spool.proof import Proof, make_proof, read_proof
@@ -51,6 +52,7 @@ __all__ = [
     "ChunkMoved",
     "ChunkState",
     "Clock",
+    "ClockReading",
     "Disk",
     "DiskFailed",
     "Event",
@@ -60,7 +62,9 @@ __all__ = [
     "LeaseLost",
     "LeasedStream",
     "Limits",
+    "Moment",
     "Packed",
+    "Part",
     "Problem",
     "ProcessLock",
     "Proof",
@@ -87,6 +91,7 @@ __all__ = [
     "Verified",
     "audit",
     "check_received",
+    "is_same_machine",
     "look_into",
     "make_key",
     "make_proof",

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from spool.model import Chunk, Event, Receipt, Stream
+from spool.model import Chunk, Event, Part, Receipt, Stream
 from spool.spool import Spool
 from spool.states import ChunkState, StreamState
 
@@ -133,6 +133,27 @@ class StreamAudit:
             listed.extend(range(first, min(last + 1, first + room)))
         return listed
 
+    def chunks_in(self, part: Part) -> list[int]:
+        """The acknowledged chunks that went to a part, by chunk_idx."""
+        return [
+            one.chunk.chunk_idx
+            for one in self.chunks
+            if one.chunk.receipt is not None and one.chunk.receipt.data_id == part.data_id is not None
+        ]
+
+    def _part(self, part: Part) -> dict[str, Any]:
+        idxs = self.chunks_in(part)
+        return {
+            "number": part.number,
+            "data_id": part.data_id,
+            "name": part.name,
+            "opened_at": _iso(part.opened_at_ms),
+            "closed_at": _iso(part.closed_at_ms),
+            "closed_why": part.closed_why,
+            "chunks": len(idxs),
+            "chunk_spans": [list(span) for span in _spans(idxs)],
+        }
+
     def to_json(self) -> dict[str, Any]:
         """The audit as one object; times named ``_at`` are ISO 8601, UTC by the host clock, to the millisecond."""
         stream = self.stream
@@ -143,6 +164,8 @@ class StreamAudit:
             "state": stream.state.value,
             "watermark": self.watermark,
             "complete": self.complete,
+            "parts": [self._part(part) for part in stream.parts],
+            "unlinked": stream.unlinked,
             "destination": stream.settings.destination,
             "created_at": _iso(stream.created_at_ms),
             "sealed_at": _iso(stream.sealed_at_ms),
@@ -267,6 +290,18 @@ def _gap_spans(idxs: Iterable[int]) -> Iterable[tuple[int, int]]:
         expected = idx + 1
 
 
+def _spans(idxs: Iterable[int]) -> Iterable[tuple[int, int]]:
+    """Runs of indices that follow one another, first and last."""
+    first = last = None
+    for idx in idxs:
+        if last is not None and first is not None and idx != last + 1:
+            yield first, last
+            first = None
+        first, last = idx if first is None else first, idx
+    if first is not None and last is not None:
+        yield first, last
+
+
 def _watermark(chunks: list[Chunk]) -> int:
     mark = -1
     for chunk in chunks:
@@ -289,6 +324,7 @@ def _receipt(receipt: Receipt | None) -> dict[str, Any] | None:
         "server_date": known["server_date"],
         "request_ids": known["request_ids"],
         "url_path": known["url_path"],
+        "data_id": known["data_id"],
     }
 
 

@@ -6,14 +6,16 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-from spool import ledger, rows
+from spool import ledger, parting, rows
 from spool.errors import SpoolError
 from spool.folder import SpoolFolder
 
 _log = logging.getLogger(__name__)
 
 
-def retry(folder: SpoolFolder, ref: str, chunk_idxs: Sequence[int] | None) -> list[int]:
+def retry(
+    folder: SpoolFolder, ref: str, chunk_idxs: Sequence[int] | None, *, in_new_part: bool = False
+) -> list[int]:
     """See `Spool.retry`."""
 
     def change(db: sqlite3.Connection) -> list[int]:
@@ -22,6 +24,8 @@ def retry(folder: SpoolFolder, ref: str, chunk_idxs: Sequence[int] | None) -> li
             db.execute("UPDATE streams SET held = NULL WHERE stream_key = ?", (key,))
             now = folder.clock.now_ms()
             ledger.append(db, "released", at_ms=now, stream_id=stream.stream_id, detail={"who": person()})
+        if in_new_part and stream.part is not None:
+            parting.close(folder, db, key, stream, f"{person()} wished to go on in a new one")
         if chunk_idxs is None:
             where = "c.stream_key = ? AND c.state = 'parked' ORDER BY c.chunk_idx"
             chosen = [chunk.chunk_idx for chunk in rows.select_chunks(db, where, (key,))]

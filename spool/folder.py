@@ -30,10 +30,10 @@ from spool import rows
 from spool.clock import Clock
 from spool.disk import NO_SPACE, Disk
 from spool.errors import DiskFailed, SpoolError, SpoolFull
-from spool.index import Index, refuse_later_format
+from spool.index import Index, refuse_other_format
 from spool.ledger_file import LEDGER_NAME, LedgerFile
 from spool.locks import ProcessLock
-from spool.model import Stream, new_stream
+from spool.model import Part, Stream, new_stream
 from spool.states import StreamState
 from spool.zarr_metadata import STORE_NAME, array_document, array_path, group_document, shard_name
 
@@ -71,7 +71,7 @@ class SpoolFolder:
         try:
             # First, because it leaves the folder of a later framespool untouched.
             if (root / INDEX_NAME).exists():
-                refuse_later_format(root / INDEX_NAME)
+                refuse_other_format(root / INDEX_NAME)
             for folder in _missing(root):
                 _make_dir(disk, folder)
             for name in ("incoming", "workers", "streams"):
@@ -215,8 +215,10 @@ class SpoolFolder:
         stream = new_stream(
             stream_id,
             settings=rows.settings_from_json(json.dumps(said["settings"])),
-            data_id=said["data_id"],
+            parts=tuple(Part(**part) for part in said["parts"]),
             created_at_ms=said["created_at_ms"],
+            created_monotonic_ms=said["created_monotonic_ms"],
+            boot_id=said["boot_id"],
         )
         if said["sealed_at_ms"] is None:
             return stream
@@ -262,10 +264,12 @@ def stream_description(stream: Stream) -> bytes:
     """``stream.json``."""
     return json.dumps(
         {
-            "format": 1,
+            "format": 2,
             "stream_id": stream.stream_id,
-            "data_id": stream.data_id,
+            "parts": [asdict(part) for part in stream.parts],
             "created_at_ms": stream.created_at_ms,
+            "created_monotonic_ms": stream.created_monotonic_ms,
+            "boot_id": stream.boot_id,
             "sealed_at_ms": stream.sealed_at_ms,
             "settings": asdict(stream.settings),
         },

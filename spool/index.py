@@ -19,7 +19,7 @@ from pathlib import Path
 from spool.disk import Disk
 from spool.errors import DiskFailed, SpoolDamaged, SpoolError, SpoolFull, SpoolTooNew
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 ERRORS = (sqlite3.Error, UnicodeDecodeError)
 """What SQLite raises: the second for damaged text, even in its own words about the damage."""
 _BUSY_TIMEOUT_S = 60.0
@@ -123,19 +123,25 @@ class Index:
                 db.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
 
 
-def refuse_later_format(path: Path) -> None:
+def refuse_other_format(path: Path) -> None:
     """Look before anything is touched: even opening the database could change a later format.
 
     The format is ``user_version``, which SQLite keeps in bytes 60 to 63 of its file.
 
     Raises:
         SpoolTooNew: the index was written by a later framespool.
+        SpoolError: it was written by one before the first release.
     """
     with path.open("rb") as file:
         head = file.read(64)
     version = int.from_bytes(head[60:64], "big") if head.startswith(b"SQLite format 3") else 0
     if version > FORMAT_VERSION:
         raise SpoolTooNew(f"{path} has format {version}; this framespool reads up to {FORMAT_VERSION}")
+    if 0 < version < FORMAT_VERSION:
+        raise SpoolError(
+            f"{path} has format {version}, which was never released",
+            hint="Deliver what it holds with the version that made it, and use another spool folder.",
+        )
 
 
 def _create_private(path: Path) -> None:

@@ -84,7 +84,8 @@ class Intake:
         with self._folder.index.reading() as db:
             _, stream = _open_stream(db, ref)
         array = checks.accept_frames(frames, stream)
-        now = self._folder.clock.now_ms()
+        moment = self._folder.clock.moment()
+        now = moment.at_ms
         capture = checks.accept_capture_start(
             capture_start_ms_utc, now_ms=now, n=array.shape[0], fps=stream.settings.fps
         )
@@ -97,6 +98,9 @@ class Intake:
             width=shard.width,
             chunk_size=stream.settings.chunk_size,
             capture_start_ms_utc=capture,
+            # The capture on the clock that nobody sets: as long before this moment as on the host's.
+            monotonic_ms=None if moment.monotonic_ms is None else moment.monotonic_ms - (now - capture),
+            boot_id=moment.boot_id,
             spooled_at_ms=now,
             sha256=shard.sha256,
             wire_bytes=shard.wire_bytes,
@@ -282,8 +286,13 @@ class Intake:
             chunk = _chunk_at(db, key, description.chunk_idx)
         if chunk is None:
             return description
-        capture, spooled = chunk.capture_start_ms_utc, chunk.spooled_at_ms
-        return replace(description, capture_start_ms_utc=capture, spooled_at_ms=spooled)
+        return replace(
+            description,
+            capture_start_ms_utc=chunk.capture_start_ms_utc,
+            monotonic_ms=chunk.monotonic_ms,
+            boot_id=chunk.boot_id,
+            spooled_at_ms=chunk.spooled_at_ms,
+        )
 
     def _is_kept(self, stream: Stream, chunk: Chunk) -> bool:
         """Whether nothing more is needed for this chunk: it was delivered, or its bytes are here and whole."""

@@ -6,16 +6,20 @@ repeats the upload with the same bytes.
 """
 
 import json
+import logging
 import sqlite3
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from spool import ledger, rows, shards
-from spool.errors import ChunkMoved, LeaseLost
+from spool import ledger, parting, rows, shards
+from spool.errors import ChunkMoved, LeaseLost, SpoolError
 from spool.folder import SpoolFolder
-from spool.model import Chunk, Receipt, Stream
+from spool.model import Chunk, ClockReading, Part, Receipt, Stream
+
+_T = TypeVar("_T")
+_log = logging.getLogger(__name__)
 
 
 class LeasedStream:
@@ -51,6 +55,16 @@ class LeasedStream:
             )
         return found[0] if found else None
 
+    def knows(self, data_id: str) -> bool:
+        """Whether a stream of this spool has, or had, this data_id."""
+        with self._folder.index.reading() as db:
+            return rows.find_stream(db, data_id) is not None
+
+    def clock_readings(self) -> tuple[ClockReading, ...]:
+        """Every measurement of the reference clock that was recorded for the stream, oldest first."""
+        with self._folder.index.reading() as db:
+            return rows.readings(db, self._key)
+
     def read(self, chunk: Chunk) -> bytes:
         """The bytes to send, checked against the digest taken when they were pushed.
 
@@ -68,8 +82,21 @@ class LeasedStream:
 
     # Recording ------------------------------------------------------------------------------------------
 
-    def attempt_started(self, chunk: Chunk) -> None:
+    def note_clock(self, reading: ClockReading) -> None:
+        """Record a measurement of the reference clock against the host's clocks."""
+
+        def change(db: sqlite3.Connection) -> None:
+            rows.add_reading(db, self._key, reading)
+            self._record(db, "clock_measured", None, asdict(reading))
+
+        self._write("clock", change)
+
+    def attempt_started(self, chunk: Chunk, detail: dict[str, Any] | None = None) -> None:
         """An upload of this chunk is about to begin.
+
+        Args:
+            chunk: a waiting one.
+            detail: what the destination is told of it besides its bytes.
 
         Durability: on return the attempt is on record, whatever happens to this process.
 
@@ -85,7 +112,7 @@ class LeasedStream:
             )
             if cursor.rowcount != 1:
                 raise ChunkMoved(f"chunk {chunk.chunk_idx} no longer waits to be sent")
-            self._record(db, "attempt_started", chunk.chunk_idx)
+            self._record(db, "attempt_started", chunk.chunk_idx, detail)
 
         self._write("attempt", change)
 
@@ -135,6 +162,66 @@ class LeasedStream:
             self._record(db, "held", None, {"why": reason})
 
         self._write("hold", change)
+
+    # Parts ----------------------------------------------------------------------------------------------
+
+    def part_asked(self, name: str, *, is_name_free: bool) -> Part:
+        """The destination is about to be asked for the stream's next part.
+
+        Args:
+            name: what the destination is to call it.
+            is_name_free: see `Part`.
+
+        Durability: on return it is on record that the destination may have it, whatever happens next.
+        """
+
+        def change(db: sqlite3.Connection) -> Part:
+            return parting.ask(self._folder, db, self._key, self._row(db), name, is_name_free=is_name_free)
+
+        return self._write("part", change)
+
+    def part_opened(self, data_id: str, *, unlinked: str | None) -> None:
+        """The destination has given the latest part this id.
+
+        Args:
+            data_id: the id.
+            unlinked: why sample, project and tags are not linked to it yet; ``None`` when nothing is to be linked.
+
+        Durability: on return the id is on stable storage; only now may chunks be sent there.
+        """
+        self._write(
+            "part", lambda db: parting.open_(self._folder, db, self._key, self._row(db), data_id, unlinked)
+        )
+        self._describe()
+
+    def part_closed(self, why: str) -> None:
+        """The latest part takes no more chunks; what waits goes into another."""
+        self._write("part", lambda db: parting.close(self._folder, db, self._key, self._row(db), why))
+        self._describe()
+
+    def linked(self, links: dict[str, Any]) -> None:
+        """The latest part is linked to these; nothing is owed any more."""
+        self._note_links(None, "linked", links)
+
+    def link_failed(self, words: str) -> None:
+        """The latest part could not be linked; a person has to look, and chunks go on."""
+        self._note_links(words, "link_failed", {"words": words})
+
+    def _note_links(self, unlinked: str | None, event: str, detail: dict[str, Any]) -> None:
+        def change(db: sqlite3.Connection) -> None:
+            db.execute("UPDATE streams SET unlinked = ? WHERE stream_key = ?", (unlinked, self._key))
+            self._record(db, event, None, detail)
+
+        self._write("note", change)
+
+    def _describe(self) -> None:
+        """Let ``stream.json`` know the parts too, for an index that is lost; no promise rests on it."""
+        try:
+            self._folder.write("stream_json", lambda db: self._folder.write_stream_description(self._row(db)))
+        except (OSError, SpoolError) as error:
+            _log.warning("stream.json of %s could not be rewritten: %s", self.stream_id, error)
+
+    # Trouble and the end --------------------------------------------------------------------------------
 
     def note_trouble(
         self, trouble: str | None, *, event: str | None = None, detail: dict[str, Any] | None = None
@@ -190,14 +277,17 @@ class LeasedStream:
 
         self._folder.write("lease", change)
 
-    def _write(self, label: str, change: Callable[[sqlite3.Connection], None]) -> None:
-        def fenced(db: sqlite3.Connection) -> None:
+    def _write(self, label: str, change: Callable[[sqlite3.Connection], _T]) -> _T:
+        def fenced(db: sqlite3.Connection) -> _T:
             (token,) = db.execute("SELECT lease_token FROM streams WHERE stream_key = ?", (self._key,)).fetchone()
             if token != self._token:
                 raise LeaseLost(f"{self._owner} has lost the lease of {self.stream_id}")
-            change(db)
+            return change(db)
 
-        self._folder.write(label, fenced)
+        return self._folder.write(label, fenced)
+
+    def _row(self, db: sqlite3.Connection) -> Stream:
+        return rows.require_stream(db, self.stream_id)[1]
 
     def _record(
         self,

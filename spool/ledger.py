@@ -21,7 +21,8 @@ GENESIS = bytes(32)
 STATE_EVENTS = frozenset(
     {move.event for move in (*CHUNK_MOVES.values(), *STREAM_MOVES.values())}
     | {"opened", "spooled", "recovered", "restored", "pruned", "held", "released"}
-    | {"attempt_started", "clock_measured"}
+    | {"attempt_started", "clock_measured", "linked", "link_failed"}
+    | {"part_asked", "part_opened", "part_closed"}
 )
 """What states and counters can be recomputed from; such a row comes with its change and in no other way."""
 
@@ -57,6 +58,8 @@ def chunk_facts(chunk: Chunk) -> dict[str, Any]:
         "bytes": chunk.wire_bytes,
         "sha256": chunk.sha256,
         "capture_start_ms_utc": chunk.capture_start_ms_utc,
+        "monotonic_ms": chunk.monotonic_ms,
+        "boot_id": chunk.boot_id,
     }
 
 
@@ -70,8 +73,10 @@ def stream_facts(stream: Stream) -> dict[str, Any]:
     return {
         "name": stream.settings.name,
         "destination": stream.settings.destination,
-        "data_id": stream.data_id,
+        "parts": [asdict(part) for part in stream.parts],
         "created_at_ms": stream.created_at_ms,
+        "created_monotonic_ms": stream.created_monotonic_ms,
+        "boot_id": stream.boot_id,
         "settings": asdict(stream.settings),
     }
 

@@ -59,6 +59,56 @@ class StreamSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One stream of the destination that takes chunks of ours; another follows when the destination has ended it.
+
+    Attributes:
+        number: counts the stream's parts from 1.
+        data_id: the destination's id; ``None`` while it has not been told, or its answer was lost.
+        name: as the destination knows it.
+        is_name_free: before it was asked for, the destination had no stream of this name that is not ours; so one
+            that it has afterwards is this part. ``False`` also when it could not be told.
+        asked_at_ms: when the destination was about to be asked for it.
+        opened_at_ms: when its data_id was recorded.
+        closed_at_ms: when it was found ended, or a person wished for another; ``None`` while it takes chunks.
+        closed_why: in words.
+    """
+
+    number: int
+    data_id: str | None
+    name: str
+    is_name_free: bool
+    asked_at_ms: int
+    opened_at_ms: int | None = None
+    closed_at_ms: int | None = None
+    closed_why: str | None = None
+
+    @property
+    def takes_chunks(self) -> bool:
+        """Whether it is open at the destination, as far as we know."""
+        return self.data_id is not None and self.closed_at_ms is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClockReading:
+    """One measurement of the reference clock against this host's two clocks.
+
+    Attributes:
+        at_ms: the host clock, at the moment that ``offset_ms`` speaks of.
+        monotonic_ms: the clock that nobody sets, at the same moment; ``None`` where the host has none to compare.
+        boot_id: between two readings with another one, ``monotonic_ms`` means nothing.
+        offset_ms: reference clock minus host clock.
+        uncertainty_ms: the offset is within so much.
+    """
+
+    at_ms: int
+    monotonic_ms: int | None
+    boot_id: str | None
+    offset_ms: float
+    uncertainty_ms: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
     """How many chunks of a stream are in each state, and their bytes on the local disk."""
 
@@ -80,24 +130,29 @@ class Stream:
     """One acquisition, as the index knows it at one moment.
 
     Attributes:
-        data_id: the destination's id, ``None`` until it has given one.
+        parts: the destination's streams that take, or took, its chunks; empty before the first was asked for.
+        unlinked: why sample, project and tags are not linked to the latest part; ``None`` when nothing is owed.
         height: frame height in pixels, ``None`` before the first chunk; likewise ``width``.
         next_chunk_idx: one more than the highest chunk_idx ever pushed.
         watermark: highest chunk up to which everything is acknowledged without a gap, -1 for none.
         held: why nothing is sent until a person decides; ``None`` when nothing holds it.
         trouble: the latest problem in words; ``None`` when all is well.
-        clock_offset_ms: reference clock minus host clock; ``None`` when never measured.
+        created_monotonic_ms: the clock that nobody sets, at its creation; comparable within ``boot_id``.
+        clock_offset_ms: reference clock minus host clock, at the latest reading; ``None`` when never measured.
     """
 
     stream_id: str
-    data_id: str | None
     settings: StreamSettings
     state: StreamState
+    parts: tuple[Part, ...]
+    unlinked: str | None
     height: int | None
     width: int | None
     next_chunk_idx: int
     watermark: int
     created_at_ms: int
+    created_monotonic_ms: int | None
+    boot_id: str | None
     sealed_at_ms: int | None
     finalized_at_ms: int | None
     held: str | None
@@ -107,6 +162,22 @@ class Stream:
     lease_owner: str | None
     lease_until_ms: int | None
     tally: Tally = field(default_factory=Tally)
+
+    @property
+    def data_id(self) -> str | None:
+        """The destination's id of the latest part that has one; ``None`` until it has given one."""
+        return next((part.data_id for part in reversed(self.parts) if part.data_id is not None), None)
+
+    @property
+    def part(self) -> Part | None:
+        """The part that takes chunks now; ``None`` when the destination has to be asked for one."""
+        return self.parts[-1] if self.parts and self.parts[-1].takes_chunks else None
+
+    @property
+    def asked_part(self) -> Part | None:
+        """The part that was asked for and has no data_id yet; the destination may have it, or not."""
+        last = self.parts[-1] if self.parts else None
+        return last if last is not None and last.data_id is None and last.closed_at_ms is None else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +193,7 @@ class Receipt:
         server_date: the answer's ``Date`` header.
         request_ids: the destination's own names for the request, by header.
         url_path: where the bytes went, without the query (which holds the signature).
+        data_id: of the part that they went to.
     """
 
     status: int
@@ -132,6 +204,7 @@ class Receipt:
     server_date: str | None = None
     request_ids: Mapping[str, str] = field(default_factory=dict)
     url_path: str | None = None
+    data_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +216,8 @@ class Chunk:
         wire_bytes: length of the shard as it is sent.
         sha256: hex digest over exactly the bytes that are sent.
         disk_bytes: size of the local file; 0 once pruned or discarded.
+        capture_start_ms_utc: when its first frame was captured, by the host clock at its push.
+        monotonic_ms: the same moment by the clock that nobody sets; comparable within ``boot_id``.
         attempts: uploads started so far.
         parked_reason: why it waits for a person; ``None`` unless parked.
     """
@@ -157,6 +232,8 @@ class Chunk:
     sha256: str
     disk_bytes: int
     capture_start_ms_utc: int
+    monotonic_ms: int | None
+    boot_id: str | None
     spooled_at_ms: int
     attempts: int
     acknowledged_at_ms: int | None
@@ -179,18 +256,32 @@ class Event:
     digest: bytes
 
 
-def new_stream(stream_id: str, *, settings: StreamSettings, data_id: str | None, created_at_ms: int) -> Stream:
-    """A stream at its very beginning."""
+def new_stream(
+    stream_id: str,
+    *,
+    settings: StreamSettings,
+    created_at_ms: int,
+    data_id: str | None = None,
+    parts: tuple[Part, ...] = (),
+    created_monotonic_ms: int | None = None,
+    boot_id: str | None = None,
+) -> Stream:
+    """A stream at its very beginning: with a ``data_id``, its first part is open already."""
+    if data_id is not None:
+        parts = (first_part(data_id, settings.name, created_at_ms),)
     return Stream(
         stream_id=stream_id,
-        data_id=data_id,
         settings=settings,
         state=StreamState.OPEN,
+        parts=parts,
+        unlinked=None,
         height=None,
         width=None,
         next_chunk_idx=0,
         watermark=-1,
         created_at_ms=created_at_ms,
+        created_monotonic_ms=created_monotonic_ms,
+        boot_id=boot_id,
         sealed_at_ms=None,
         finalized_at_ms=None,
         held=None,
@@ -199,4 +290,16 @@ def new_stream(stream_id: str, *, settings: StreamSettings, data_id: str | None,
         clock_uncertainty_ms=None,
         lease_owner=None,
         lease_until_ms=None,
+    )
+
+
+def first_part(data_id: str, name: str, created_at_ms: int) -> Part:
+    """The part of a stream that was opened here and at the destination in one go."""
+    return Part(
+        number=1,
+        data_id=data_id,
+        name=name,
+        is_name_free=False,
+        asked_at_ms=created_at_ms,
+        opened_at_ms=created_at_ms,
     )

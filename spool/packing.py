@@ -143,7 +143,7 @@ def unpack(spool: Spool, path: Path, *, who: str, progress: Progress | None = No
     proof = _proof(path)
     stream = proof.audit.stream
     detail = {"from": path.name, "head": proof.head, "head_seq": proof.head_seq, "who": who}
-    is_new = spool.take_in_stream(stream, detail)
+    is_new = spool.take_in_stream(stream, detail, proof.clock_readings)
     came = receipts = done = 0
     left: dict[int, str] = {}
     whole = sum(chunk.disk_bytes for chunk in proof.chunks if chunk.state in _KEPT)

@@ -26,7 +26,6 @@ signs, and shown by the receipts: the server's request ids and dates, and the by
 
 import hashlib
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -35,7 +34,8 @@ from typing import Any
 from spool import ledger, shards
 from spool.audit import StreamAudit, audit_of
 from spool.errors import ProofBroken, SpoolDamaged
-from spool.model import DATA_ID, STREAM_ID, Chunk, Event
+from spool.model import STREAM_ID, Chunk, ClockReading, Event
+from spool.plausible import is_chunk, is_part, is_reading, is_settings, is_whole
 from spool.replay import Replay
 from spool.signing import SigningKey, signature_holds
 from spool.spool import Spool
@@ -78,6 +78,11 @@ class Proof:
         """What the ledger says about the discarding of a chunk: who, and why."""
         told = (one.detail for one in self.events if one.event == "discarded" and one.chunk_idx == chunk_idx)
         return next(told, None)
+
+    @property
+    def clock_readings(self) -> tuple[ClockReading, ...]:
+        """Every measurement of the reference clock, oldest first."""
+        return tuple(ClockReading(**one.detail) for one in self.events if one.event == "clock_measured")
 
     def check_chunk(self, chunk_idx: int, content: bytes) -> None:
         """Hold the bytes of one chunk, as received elsewhere or as spooled, against the proof.
@@ -182,44 +187,16 @@ def _told(own: list[Event], stream_id: str) -> StreamAudit:
     if stream is None or told.faults:
         raise ProofBroken(told.faults[0] if told.faults else "its rows do not tell how the stream began")
     chunks = [chunk.as_chunk(stream_id, idx) for idx, chunk in sorted(stream.chunks.items())]
-    for chunk in chunks:
-        _require_types(chunk)
-    if stream.data_id is not None and not DATA_ID.fullmatch(stream.data_id):
-        raise ProofBroken("its data_id is none that a server gives")
     begun = stream.as_stream(stream_id)
-    words: tuple[object, ...] = (begun.settings.name, begun.settings.destination, *begun.settings.tags)
-    if not all(isinstance(word, str) for word in words):
-        raise ProofBroken("what its ledger tells of the stream's settings is nothing that settings can be")
+    for what, is_plausible in (
+        *((f"chunk {chunk.chunk_idx}", is_chunk(chunk)) for chunk in chunks),
+        *((f"part {part.number}", is_part(part)) for part in begun.parts),
+        ("the clock", all(map(is_reading, stream.readings))),
+        ("the stream's settings", is_settings(begun.settings)),
+    ):
+        if not is_plausible:
+            raise ProofBroken(f"what its ledger tells of {what} is nothing that could be")
     return audit_of(begun, chunks, own)
-
-
-def _require_types(chunk: Chunk) -> None:
-    """What a chunk is told to be must be what a chunk can be."""
-    numbers: list[object] = [chunk.n, chunk.height, chunk.width, chunk.wire_bytes, chunk.disk_bytes]
-    numbers += [chunk.capture_start_ms_utc, chunk.spooled_at_ms]
-    texts: list[object] = [chunk.parked_reason]
-    pairs: list[object] = []
-    flag: object = True
-    if chunk.receipt is not None:
-        receipt = chunk.receipt
-        numbers += [receipt.status, receipt.at_ms]
-        texts += [receipt.etag, receipt.server_date, receipt.url_path]
-        pairs += [receipt.checksums, receipt.request_ids]
-        flag = receipt.confirmed
-    is_typed = (
-        all(map(_is_whole, numbers))
-        and all(text is None or isinstance(text, str) for text in texts)
-        and all(isinstance(pair, dict) and all(isinstance(word, str) for word in pair.values()) for pair in pairs)
-        and isinstance(flag, bool)
-        and re.fullmatch("[0-9a-f]{64}", chunk.sha256)
-    )
-    if not is_typed:
-        raise ProofBroken(f"what its ledger tells of chunk {chunk.chunk_idx} is nothing that a chunk can be")
-
-
-def _is_whole(number: object) -> bool:
-    """An integer that a database holds."""
-    return isinstance(number, int) and not isinstance(number, bool) and -(2**63) <= number < 2**63
 
 
 def _parsed(content: bytes) -> dict[str, Any]:
@@ -290,9 +267,9 @@ def _event(row: list[Any], expected: int, stream_id: str, previous: bytes) -> Ev
     seq, at_ms, whose, chunk_idx, event, text = row
     # What comes from outside becomes names of files and rows of an index, if it is unpacked.
     is_typed = (
-        _is_whole(seq)
-        and _is_whole(at_ms)
-        and (chunk_idx is None or (_is_whole(chunk_idx) and chunk_idx >= 0))
+        is_whole(seq)
+        and is_whole(at_ms)
+        and (chunk_idx is None or (is_whole(chunk_idx) and chunk_idx >= 0))
         and (whose is None or STREAM_ID.fullmatch(whose))
         and isinstance(event, str)
     )

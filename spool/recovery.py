@@ -102,10 +102,11 @@ def _remove_empty(home: Path, *, why: str) -> None:
 def _adopt_stream(folder: SpoolFolder, stream: Stream, db: sqlite3.Connection) -> None:
     if rows.find_stream(db, stream.stream_id):
         return  # its opener was alive and has committed it meanwhile
-    if stream.data_id is not None and rows.find_stream(db, stream.data_id):
-        # Opening it failed and could not be undone; its caller has opened another since.
-        _remove_empty(folder.stream_folder(stream.stream_id), why=f"{stream.data_id} is another stream's by now")
-        return
+    for data_id in (part.data_id for part in stream.parts if part.data_id is not None):
+        if rows.find_stream(db, data_id):
+            # Opening it failed and could not be undone; its caller has opened another since.
+            _remove_empty(folder.stream_folder(stream.stream_id), why=f"{data_id} is another stream's by now")
+            return
     rows.insert_stream(db, stream)
     now = folder.clock.now_ms()
     detail = {"what": "stream", **ledger.stream_facts(stream)}

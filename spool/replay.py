@@ -8,11 +8,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from spool.model import Chunk, Event, Receipt, Stream, StreamSettings, new_stream
-from spool.states import CHUNK_MOVES, STREAM_MOVES, ChunkState, StreamState
+from spool.model import Chunk, ClockReading, Event, Part, Receipt, Stream, StreamSettings, new_stream
+from spool.states import CHUNK_MOVES, STREAM_MOVES, ChunkState, Move, StreamState
 
 _CHUNK_EVENTS = {move.event: move for move in CHUNK_MOVES.values()}
 _STREAM_EVENTS = {move.event: move for move in STREAM_MOVES.values()}
+_PART_EVENTS = ("part_asked", "part_opened", "part_closed")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,6 +53,8 @@ class ToldChunk:
             sha256=self.facts["sha256"],
             disk_bytes=self.disk_bytes,
             capture_start_ms_utc=self.facts["capture_start_ms_utc"],
+            monotonic_ms=self.facts["monotonic_ms"],
+            boot_id=self.facts["boot_id"],
             spooled_at_ms=self.spooled_at_ms,
             attempts=self.attempts,
             acknowledged_at_ms=self.acknowledged_at_ms,
@@ -65,15 +68,17 @@ class ToldChunk:
 class ToldStream:
     """A stream as the ledger tells it; ``settings`` as stored in the index."""
 
-    data_id: str | None
     settings: dict[str, Any]
     created_at_ms: int
+    created_monotonic_ms: int | None
+    boot_id: str | None
+    parts: list[Part]
     state: StreamState = StreamState.OPEN
     sealed_at_ms: int | None = None
     finalized_at_ms: int | None = None
+    unlinked: str | None = None
     held: str | None = None
-    clock_offset_ms: float | None = None
-    clock_uncertainty_ms: float | None = None
+    readings: list[ClockReading] = field(default_factory=list)
     chunks: dict[int, ToldChunk] = field(default_factory=dict)
 
     def as_stream(self, stream_id: str) -> Stream:
@@ -84,13 +89,21 @@ class ToldStream:
         """
         settings = StreamSettings(**{**self.settings, "tags": tuple(self.settings["tags"])})
         return replace(
-            new_stream(stream_id, settings=settings, data_id=self.data_id, created_at_ms=self.created_at_ms),
+            new_stream(
+                stream_id,
+                settings=settings,
+                created_at_ms=self.created_at_ms,
+                parts=tuple(self.parts),
+                created_monotonic_ms=self.created_monotonic_ms,
+                boot_id=self.boot_id,
+            ),
             state=self.state,
             sealed_at_ms=self.sealed_at_ms,
             finalized_at_ms=self.finalized_at_ms,
+            unlinked=self.unlinked,
             held=self.held,
-            clock_offset_ms=self.clock_offset_ms,
-            clock_uncertainty_ms=self.clock_uncertainty_ms,
+            clock_offset_ms=self.readings[-1].offset_ms if self.readings else None,
+            clock_uncertainty_ms=self.readings[-1].uncertainty_ms if self.readings else None,
         )
 
 
@@ -123,9 +136,11 @@ class Replay:
             if stream_id in self.streams:
                 return "the stream had begun before"
             self.streams[stream_id] = ToldStream(
-                data_id=event.detail["data_id"],
                 settings=event.detail["settings"],
                 created_at_ms=event.detail["created_at_ms"],
+                created_monotonic_ms=event.detail["created_monotonic_ms"],
+                boot_id=event.detail["boot_id"],
+                parts=[Part(**part) for part in event.detail["parts"]],
             )
             return None
         stream = self.streams.get(stream_id)
@@ -147,27 +162,71 @@ def replay(events: Iterable[Event]) -> Replay:
 def _stream_taken(stream: ToldStream, event: Event) -> str | None:
     move = _STREAM_EVENTS.get(event.event)
     if move is not None:
-        if stream.state not in move.expects:
-            return f"the stream was {stream.state}"
-        if move.becomes == StreamState.FINALIZED:
-            left = [
-                idx
-                for idx, chunk in stream.chunks.items()
-                if chunk.state in (ChunkState.SPOOLED, ChunkState.PARKED)
-            ]
-            if left:
-                return f"chunks {left[:5]} were waiting or parked"
-            stream.finalized_at_ms = event.at_ms
-        else:
-            stream.sealed_at_ms = event.at_ms
-        stream.state = StreamState(move.becomes)
-    elif event.event == "held":
+        return _stream_moved(stream, move, event)
+    if event.event in _PART_EVENTS:
+        return _part_taken(stream, event)
+    _stream_noted(stream, event)
+    return None
+
+
+def _stream_moved(stream: ToldStream, move: Move, event: Event) -> str | None:
+    if stream.state not in move.expects:
+        return f"the stream was {stream.state}"
+    if move.becomes == StreamState.FINALIZED:
+        left = [
+            idx for idx, chunk in stream.chunks.items() if chunk.state in (ChunkState.SPOOLED, ChunkState.PARKED)
+        ]
+        if left:
+            return f"chunks {left[:5]} were waiting or parked"
+        stream.finalized_at_ms = event.at_ms
+    else:
+        stream.sealed_at_ms = event.at_ms
+    stream.state = StreamState(move.becomes)
+    return None
+
+
+def _stream_noted(stream: ToldStream, event: Event) -> None:
+    """What a row says of a stream besides its state and its parts."""
+    if event.event == "held":
         stream.held = event.detail["why"]
     elif event.event == "released":
         stream.held = None
     elif event.event == "clock_measured":
-        stream.clock_offset_ms = event.detail["offset_ms"]
-        stream.clock_uncertainty_ms = event.detail["uncertainty_ms"]
+        stream.readings.append(ClockReading(**event.detail))
+    elif event.event == "linked":
+        stream.unlinked = None
+    elif event.event == "link_failed":
+        stream.unlinked = event.detail["words"]
+
+
+def _part_taken(stream: ToldStream, event: Event) -> str | None:
+    """A part is asked for, then opened, then closed, and only then comes another."""
+    last = stream.parts[-1] if stream.parts else None
+    number = event.detail["part"]
+    if event.event == "part_asked":
+        if last is not None and last.closed_at_ms is None:
+            return f"part {last.number} was not closed"
+        if number != len(stream.parts) + 1:
+            return f"part {number} cannot follow {len(stream.parts)} of them"
+        stream.parts.append(
+            Part(
+                number=number,
+                data_id=None,
+                name=event.detail["name"],
+                is_name_free=event.detail["is_name_free"],
+                asked_at_ms=event.at_ms,
+            )
+        )
+        return None
+    if last is None or last.number != number or last.closed_at_ms is not None:
+        return f"part {number} is not the one that was asked for last"
+    if event.event == "part_opened":
+        if last.data_id is not None:
+            return f"part {number} was open"
+        stream.parts[-1] = replace(last, data_id=event.detail["data_id"], opened_at_ms=event.at_ms)
+        stream.unlinked = event.detail["unlinked"]
+    else:
+        stream.parts[-1] = replace(last, closed_at_ms=event.at_ms, closed_why=event.detail["why"])
     return None
 
 

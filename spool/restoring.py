@@ -70,6 +70,8 @@ def _insert(folder: SpoolFolder, stream_id: str, told: ToldStream, db: sqlite3.C
     if not STREAM_ID.fullmatch(stream_id):
         raise _Unusable(f"{stream_id!r} is no stream_id")
     key = rows.insert_stream(db, told.as_stream(stream_id))
+    for reading in told.readings:
+        rows.add_reading(db, key, reading)
     for idx, chunk in sorted(told.chunks.items()):
         is_kept = folder.shard_path(stream_id, idx).exists()
         was_pruned = chunk.state is ChunkState.ACKNOWLEDGED and chunk.disk_bytes and not is_kept

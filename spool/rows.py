@@ -6,33 +6,37 @@ Every function runs inside a transaction of its caller.
 
 import json
 import sqlite3
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from typing import Any
 
 from spool.errors import ChunkMoved, IllegalTransition, SpoolDamaged, UnknownStream
-from spool.model import Chunk, Receipt, Stream, StreamSettings, Tally
+from spool.model import Chunk, ClockReading, Part, Receipt, Stream, StreamSettings, Tally
 from spool.states import CHUNK_MOVES, STREAM_MOVES, ChunkState, StreamState
 
 _STREAM_COLUMNS = (
-    "stream_key, stream_id, data_id, settings, state, height, width, next_chunk_idx, watermark, created_at_ms,"
-    " sealed_at_ms, finalized_at_ms, held, trouble, clock_offset_ms, clock_uncertainty_ms, lease_owner,"
-    " lease_until_ms"
+    "stream_key, stream_id, settings, state, height, width, next_chunk_idx, watermark, created_at_ms,"
+    " created_monotonic_ms, boot_id, sealed_at_ms, finalized_at_ms, unlinked, held, trouble, clock_offset_ms,"
+    " clock_uncertainty_ms, lease_owner, lease_until_ms"
 )
+_PART_COLUMNS = "number, data_id, name, is_name_free, asked_at_ms, opened_at_ms, closed_at_ms, closed_why"
+_READING_COLUMNS = "at_ms, monotonic_ms, boot_id, offset_ms, uncertainty_ms"
 _CHUNK_COLUMNS = (
     "c.chunk_idx, c.state, c.n, s.height, s.width, c.wire_bytes, c.sha256, c.disk_bytes,"
     " c.capture_start_ms_utc, c.spooled_at_ms, c.attempts, c.acknowledged_at_ms, c.receipt, c.parked_reason,"
-    " c.pruned_at_ms, s.stream_id"
+    " c.pruned_at_ms, s.stream_id, c.monotonic_ms, c.boot_id"
 )
 
 
 def find_stream(db: sqlite3.Connection, ref: str) -> tuple[int, Stream] | None:
-    """The stream with this stream_id or data_id, and its key."""
+    """The stream with this stream_id, or with this data_id of any of its parts, and its key."""
     try:
         ref.encode()
     except UnicodeEncodeError:
         return None  # half a character: no id holds one, and it could not even be asked for
     row = db.execute(
-        f"SELECT {_STREAM_COLUMNS} FROM streams WHERE stream_id = ?1 OR data_id = ?1",  # noqa: S608 - a constant
+        f"SELECT {_STREAM_COLUMNS} FROM streams WHERE stream_key IN"  # noqa: S608 - a constant
+        " (SELECT stream_key FROM streams WHERE stream_id = ?1"
+        " UNION ALL SELECT stream_key FROM parts WHERE data_id = ?1)",
         (ref,),
     ).fetchone()
     return (row[0], _stream(db, row)) if row else None
@@ -63,24 +67,81 @@ def insert_stream(db: sqlite3.Connection, stream: Stream) -> int:
     """Add a stream's row; its key."""
     columns = {
         "stream_id": stream.stream_id,
-        "data_id": stream.data_id,
         "name": stream.settings.name,
         "destination": stream.settings.destination,
         "settings": json.dumps(asdict(stream.settings)),
         "state": stream.state,
         "created_at_ms": stream.created_at_ms,
+        "created_monotonic_ms": stream.created_monotonic_ms,
+        "boot_id": stream.boot_id,
         "sealed_at_ms": stream.sealed_at_ms,
         "finalized_at_ms": stream.finalized_at_ms,
+        "unlinked": stream.unlinked,
         "held": stream.held,
-        "clock_offset_ms": stream.clock_offset_ms,
-        "clock_uncertainty_ms": stream.clock_uncertainty_ms,
     }
     cursor = db.execute(
         f"INSERT INTO streams ({', '.join(columns)}) VALUES ({_marks(tuple(columns))})",  # noqa: S608 - our names
         tuple(columns.values()),
     )
     assert cursor.lastrowid is not None
+    for part in stream.parts:
+        put_part(db, cursor.lastrowid, part)
     return cursor.lastrowid
+
+
+def put_part(db: sqlite3.Connection, stream_key: int, part: Part) -> None:
+    """Add a part of a stream, or write anew what is known of it."""
+    columns = asdict(part)
+    db.execute(
+        f"INSERT OR REPLACE INTO parts (stream_key, {', '.join(columns)})"  # noqa: S608 - our names
+        f" VALUES (?, {_marks(tuple(columns))})",
+        (stream_key, *columns.values()),
+    )
+
+
+def _parts(db: sqlite3.Connection, stream_key: int) -> tuple[Part, ...]:
+    found = db.execute(
+        f"SELECT {_PART_COLUMNS} FROM parts WHERE stream_key = ? ORDER BY number",  # noqa: S608 - a constant
+        (stream_key,),
+    )
+    return tuple(
+        Part(
+            number=row[0],
+            data_id=row[1],
+            name=row[2],
+            is_name_free=bool(row[3]),
+            asked_at_ms=row[4],
+            opened_at_ms=row[5],
+            closed_at_ms=row[6],
+            closed_why=row[7],
+        )
+        for row in found
+    )
+
+
+def add_reading(db: sqlite3.Connection, stream_key: int, reading: ClockReading) -> None:
+    """Add a reading of the clocks, which is the stream's latest from now on."""
+    db.execute(
+        f"INSERT INTO clock_readings (stream_key, number, {_READING_COLUMNS})"  # noqa: S608 - a constant
+        " SELECT ?1, 1 + coalesce(max(number), 0), ?2, ?3, ?4, ?5, ?6 FROM clock_readings WHERE stream_key = ?1",
+        (stream_key, *astuple(reading)),
+    )
+    db.execute(
+        "UPDATE streams SET clock_offset_ms = ?, clock_uncertainty_ms = ? WHERE stream_key = ?",
+        (reading.offset_ms, reading.uncertainty_ms, stream_key),
+    )
+
+
+def readings(db: sqlite3.Connection, stream_key: int) -> tuple[ClockReading, ...]:
+    """Every reading of the clocks of a stream, in the order in which they were taken."""
+    found = db.execute(
+        f"SELECT {_READING_COLUMNS} FROM clock_readings WHERE stream_key = ? ORDER BY number",  # noqa: S608 - a constant
+        (stream_key,),
+    )
+    return tuple(
+        ClockReading(at_ms=row[0], monotonic_ms=row[1], boot_id=row[2], offset_ms=row[3], uncertainty_ms=row[4])
+        for row in found
+    )
 
 
 def settings_from_json(text: str) -> StreamSettings:
@@ -106,22 +167,25 @@ def _stream(db: sqlite3.Connection, row: tuple[Any, ...]) -> Stream:
     none = (0, 0, 0)
     return Stream(
         stream_id=row[1],
-        data_id=row[2],
-        settings=settings_from_json(row[3]),
-        state=StreamState(row[4]),
-        height=row[5],
-        width=row[6],
-        next_chunk_idx=row[7],
-        watermark=row[8],
-        created_at_ms=row[9],
-        sealed_at_ms=row[10],
-        finalized_at_ms=row[11],
-        held=row[12],
-        trouble=row[13],
-        clock_offset_ms=row[14],
-        clock_uncertainty_ms=row[15],
-        lease_owner=row[16],
-        lease_until_ms=row[17],
+        settings=settings_from_json(row[2]),
+        state=StreamState(row[3]),
+        parts=_parts(db, row[0]),
+        height=row[4],
+        width=row[5],
+        next_chunk_idx=row[6],
+        watermark=row[7],
+        created_at_ms=row[8],
+        created_monotonic_ms=row[9],
+        boot_id=row[10],
+        sealed_at_ms=row[11],
+        finalized_at_ms=row[12],
+        unlinked=row[13],
+        held=row[14],
+        trouble=row[15],
+        clock_offset_ms=row[16],
+        clock_uncertainty_ms=row[17],
+        lease_owner=row[18],
+        lease_until_ms=row[19],
         tally=Tally(
             spooled=states.get(ChunkState.SPOOLED, none)[0],
             acknowledged=states.get(ChunkState.ACKNOWLEDGED, none)[0],
@@ -144,6 +208,8 @@ def insert_chunk(db: sqlite3.Connection, stream_key: int, chunk: Chunk) -> None:
         "sha256": chunk.sha256,
         "disk_bytes": chunk.disk_bytes,
         "capture_start_ms_utc": chunk.capture_start_ms_utc,
+        "monotonic_ms": chunk.monotonic_ms,
+        "boot_id": chunk.boot_id,
         "spooled_at_ms": chunk.spooled_at_ms,
         "attempts": chunk.attempts,
         "acknowledged_at_ms": chunk.acknowledged_at_ms,
@@ -198,6 +264,8 @@ def _chunk(row: tuple[Any, ...]) -> Chunk:
         parked_reason=row[13],
         pruned_at_ms=row[14],
         stream_id=row[15],
+        monotonic_ms=row[16],
+        boot_id=row[17],
     )
 
 

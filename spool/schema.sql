@@ -2,7 +2,6 @@
 CREATE TABLE streams (
     stream_key           INTEGER PRIMARY KEY,
     stream_id            TEXT NOT NULL UNIQUE,
-    data_id              TEXT UNIQUE,
     name                 TEXT NOT NULL,
     destination          TEXT NOT NULL,
     settings             TEXT NOT NULL,              -- JSON of StreamSettings
@@ -12,8 +11,11 @@ CREATE TABLE streams (
     next_chunk_idx       INTEGER NOT NULL DEFAULT 0,
     watermark            INTEGER NOT NULL DEFAULT -1,
     created_at_ms        INTEGER NOT NULL,
+    created_monotonic_ms INTEGER,
+    boot_id              TEXT,
     sealed_at_ms         INTEGER,
     finalized_at_ms      INTEGER,
+    unlinked             TEXT,                       -- why the latest part lacks its links
     held                 TEXT,
     trouble              TEXT,
     clock_offset_ms      REAL,
@@ -22,6 +24,32 @@ CREATE TABLE streams (
     lease_until_ms       INTEGER,
     lease_token          INTEGER NOT NULL DEFAULT 0
 ) STRICT;
+
+-- The destination's streams that take, or took, the chunks of one of ours.
+CREATE TABLE parts (
+    stream_key           INTEGER NOT NULL REFERENCES streams (stream_key),
+    number               INTEGER NOT NULL CHECK (number >= 1),
+    data_id              TEXT UNIQUE,                -- NULL until the destination's answer is recorded
+    name                 TEXT NOT NULL,
+    is_name_free         INTEGER NOT NULL CHECK (is_name_free IN (0, 1)),
+    asked_at_ms          INTEGER NOT NULL,
+    opened_at_ms         INTEGER,
+    closed_at_ms         INTEGER,
+    closed_why           TEXT,
+    PRIMARY KEY (stream_key, number)
+) STRICT, WITHOUT ROWID;
+
+-- The reference clock against this host's two clocks.
+CREATE TABLE clock_readings (
+    stream_key           INTEGER NOT NULL REFERENCES streams (stream_key),
+    number               INTEGER NOT NULL CHECK (number >= 1),
+    at_ms                INTEGER NOT NULL,
+    monotonic_ms         INTEGER,
+    boot_id              TEXT,
+    offset_ms            REAL NOT NULL,
+    uncertainty_ms       REAL NOT NULL,
+    PRIMARY KEY (stream_key, number)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE chunks (
     stream_key           INTEGER NOT NULL REFERENCES streams (stream_key),
@@ -32,6 +60,8 @@ CREATE TABLE chunks (
     sha256               TEXT NOT NULL,
     disk_bytes           INTEGER NOT NULL,           -- 0 once pruned or discarded
     capture_start_ms_utc INTEGER NOT NULL,
+    monotonic_ms         INTEGER,
+    boot_id              TEXT,
     spooled_at_ms        INTEGER NOT NULL,
     attempts             INTEGER NOT NULL DEFAULT 0,
     acknowledged_at_ms   INTEGER,

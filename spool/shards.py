@@ -71,7 +71,7 @@ class Shard:
 class Description:
     """What a spooled shard says about itself; enough to rebuild its index row."""
 
-    format: int = 1
+    format: int = 2
     stream_id: str
     chunk_idx: int
     n: int
@@ -79,6 +79,8 @@ class Description:
     width: int
     chunk_size: int
     capture_start_ms_utc: int
+    monotonic_ms: int | None
+    boot_id: str | None
     spooled_at_ms: int
     sha256: str
     wire_bytes: int
@@ -175,6 +177,8 @@ def described_chunk(description: Description, *, disk_bytes: int, damage: str | 
         sha256=description.sha256,
         disk_bytes=disk_bytes,
         capture_start_ms_utc=description.capture_start_ms_utc,
+        monotonic_ms=description.monotonic_ms,
+        boot_id=description.boot_id,
         spooled_at_ms=description.spooled_at_ms,
         attempts=0,
         acknowledged_at_ms=None,
@@ -223,6 +227,8 @@ def check_file(path: Path, chunk: Chunk, *, chunk_size: int) -> None:
             width=chunk.width,
             chunk_size=chunk_size,
             capture_start_ms_utc=chunk.capture_start_ms_utc,
+            monotonic_ms=chunk.monotonic_ms,
+            boot_id=chunk.boot_id,
             spooled_at_ms=chunk.spooled_at_ms,
             sha256=chunk.sha256,
             wire_bytes=chunk.wire_bytes,

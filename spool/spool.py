@@ -10,8 +10,8 @@ import secrets
 import sqlite3
 import time
 import uuid
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, SupportsIndex
@@ -19,7 +19,7 @@ from typing import Any, Self, SupportsIndex
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from spool import decisions, ledger, pruning, rows, shards, taking_in
+from spool import decisions, ledger, parting, pruning, rows, shards, taking_in
 from spool.clock import Clock, HostClock
 from spool.disk import Disk
 from spool.errors import AmbiguousStream, SpoolError, UnknownStream
@@ -27,7 +27,7 @@ from spool.folder import INDEX_NAME, SpoolFolder, translated
 from spool.intake import Intake
 from spool.leased import LeasedStream
 from spool.locks import ProcessLock
-from spool.model import Chunk, Event, Stream, StreamSettings, new_stream
+from spool.model import Chunk, ClockReading, Event, Stream, StreamSettings, new_stream
 from spool.recovery import recover
 from spool.retention import Limits, acknowledged_before_ms, shortfall
 from spool.states import StreamState
@@ -107,31 +107,57 @@ class Spool:
 
     # Producers ------------------------------------------------------------------------------------------
 
-    def open_stream(self, settings: StreamSettings, *, data_id: str | None = None) -> Stream:
+    def open_stream(
+        self,
+        settings: StreamSettings,
+        *,
+        data_id: str | None = None,
+        links: Mapping[str, Any] | None = None,
+        unlinked: str | None = None,
+        asked: bool = False,
+        is_name_free: bool = False,
+    ) -> Stream:
         """Begin a stream.
 
         Args:
             settings: fixed for the stream's life.
-            data_id: the destination's id, if it has given one.
+            data_id: the destination's id, if it has been asked for one; else its worker asks.
+            links: what the stream is linked to there, for the ledger.
+            unlinked: why it is not linked to what its settings name yet.
+            asked: the destination was asked for it and may have it, but its answer did not come.
+            is_name_free: see `Part`; of such a one.
 
         Durability: on return the stream's folder, its description and its index row are on stable storage.
 
         Raises:
             SpoolError: the disk refused, or the data_id is already taken; nothing was recorded.
         """
-        now = self._folder.clock.now_ms()
-        moment = time.strftime("%Y%m%dt%H%M%S", time.gmtime(now / 1000))
+        moment = self._folder.clock.moment()
+        now = moment.at_ms
         stream = new_stream(
-            f"{moment}-{secrets.token_hex(6)}", settings=settings, data_id=data_id, created_at_ms=now
+            f"{time.strftime('%Y%m%dt%H%M%S', time.gmtime(now / 1000))}-{secrets.token_hex(6)}",
+            settings=settings,
+            data_id=data_id,
+            created_at_ms=now,
+            created_monotonic_ms=moment.monotonic_ms,
+            boot_id=moment.boot_id,
         )
 
         def change(db: sqlite3.Connection) -> None:
             if data_id is not None and rows.find_stream(db, data_id):
                 raise SpoolError(f"stream {data_id} is already in this spool")
             self._folder.make_stream(stream)
-            rows.insert_stream(db, stream)
+            rows.insert_stream(db, replace(stream, unlinked=unlinked))
             facts = ledger.stream_facts(stream)
             ledger.append(db, "opened", at_ms=now, stream_id=stream.stream_id, detail=facts)
+            if asked and data_id is None:
+                key, begun = rows.require_stream(db, stream.stream_id)
+                parting.ask(self._folder, db, key, begun, settings.name, is_name_free=is_name_free)
+            if links:
+                ledger.append(db, "linked", at_ms=now, stream_id=stream.stream_id, detail=dict(links))
+            if unlinked is not None:
+                owed = {"words": unlinked}
+                ledger.append(db, "link_failed", at_ms=now, stream_id=stream.stream_id, detail=owed)
 
         try:
             self._intake.claim_incoming()  # from now on a worker knows that a producer lives
@@ -195,18 +221,14 @@ class Spool:
             _log.warning("stream.json of %s could not be rewritten: %s", stream.stream_id, error)
         return stream
 
-    def note_clock(self, ref: str, *, offset_ms: float, uncertainty_ms: float) -> None:
-        """Record how far the reference clock is ahead of the host clock."""
+    def note_clock(self, ref: str, reading: ClockReading) -> None:
+        """Record a measurement of the reference clock against the host's clocks."""
 
         def change(db: sqlite3.Connection) -> None:
             key, stream = rows.require_stream(db, ref)
-            db.execute(
-                "UPDATE streams SET clock_offset_ms = ?, clock_uncertainty_ms = ? WHERE stream_key = ?",
-                (offset_ms, uncertainty_ms, key),
-            )
-            detail = {"offset_ms": offset_ms, "uncertainty_ms": uncertainty_ms}
+            rows.add_reading(db, key, reading)
             now = self._folder.clock.now_ms()
-            ledger.append(db, "clock_measured", at_ms=now, stream_id=stream.stream_id, detail=detail)
+            ledger.append(db, "clock_measured", at_ms=now, stream_id=stream.stream_id, detail=asdict(reading))
 
         self._folder.write("clock", change)
 
@@ -229,10 +251,11 @@ class Spool:
             AmbiguousStream: several do.
         """
         streams = self.streams()
+        ids = {s.stream_id: (s.stream_id, *(part.data_id or "" for part in s.parts)) for s in streams}
         for fits in (
-            [s for s in streams if text in (s.stream_id, s.data_id)],
+            [s for s in streams if text in ids[s.stream_id]],
             [s for s in streams if s.settings.name == text],
-            [s for s in streams if s.stream_id.startswith(text) or (s.data_id or "").startswith(text)],
+            [s for s in streams if any(one.startswith(text) for one in ids[s.stream_id])],
         ):
             if len(fits) == 1:
                 return fits[0]
@@ -245,6 +268,11 @@ class Spool:
         """Every stream, or those that are not finalized; oldest first."""
         with self._folder.index.reading() as db:
             return [stream for _, stream in rows.all_streams(db, unfinished_only=unfinished_only)]
+
+    def clock_readings(self, ref: str) -> tuple[ClockReading, ...]:
+        """Every measurement of the reference clock that was recorded for the stream, oldest first."""
+        with self._folder.index.reading() as db:
+            return rows.readings(db, rows.require_stream(db, ref)[0])
 
     def chunk(self, ref: str, chunk_idx: int) -> Chunk | None:
         """One chunk, or ``None`` if that index was never pushed."""
@@ -381,10 +409,10 @@ class Spool:
         """Send nothing more of a stream until `retry`. Everything is kept; its worker lets go within seconds."""
         decisions.hold(self._folder, ref, why, who=who)
 
-    def take_in_stream(self, stream: Stream, detail: dict[str, Any]) -> bool:
+    def take_in_stream(self, stream: Stream, detail: dict[str, Any], readings: Sequence[ClockReading]) -> bool:
         """Begin a stream that another spool began; see `spool.packing`. Whether it was not here before."""
         self._intake.claim_incoming()
-        return taking_in.take_in_stream(self._folder, stream, detail)
+        return taking_in.take_in_stream(self._folder, stream, detail, readings)
 
     def take_in_chunk(
         self, chunk: Chunk, shard: list[bytes] | None, discarded: dict[str, Any] | None = None
@@ -415,8 +443,13 @@ class Spool:
         """Enter the end that was asked for, or accepted, in another spool."""
         taking_in.take_in_end(self._folder, stream)
 
-    def retry(self, ref: str, chunk_idxs: Sequence[int] | None = None) -> list[int]:
+    def retry(self, ref: str, chunk_idxs: Sequence[int] | None = None, *, in_new_part: bool = False) -> list[int]:
         """Let parked chunks (all of them by default) be delivered again, and a held stream go on.
+
+        Args:
+            ref: the stream.
+            chunk_idxs: parked chunks; ``None`` for all of them.
+            in_new_part: what waits goes into a new stream of the destination, because the latest one has ended.
 
         Returns:
             The chunks that wait again.
@@ -424,7 +457,7 @@ class Spool:
         Raises:
             ChunkMoved: one of them is not parked; then nothing was changed.
         """
-        return decisions.retry(self._folder, ref, chunk_idxs)
+        return decisions.retry(self._folder, ref, chunk_idxs, in_new_part=in_new_part)
 
     def discard(self, ref: str, chunk_idxs: Sequence[int], *, why: str) -> list[int]:
         """Give chunks up for good: the only way that anything unacknowledged is ever deleted.

@@ -7,23 +7,27 @@ elsewhere is said by the row ``unpacked`` before it.
 
 import json
 import sqlite3
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from spool import ledger, rows
+from spool import ledger, parting, rows
 from spool.errors import ChunkConflict, SpoolError
 from spool.folder import SpoolFolder
-from spool.model import Chunk, Stream
+from spool.model import Chunk, ClockReading, Stream
 from spool.states import ChunkState, StreamState
 
 
-def take_in_stream(folder: SpoolFolder, stream: Stream, detail: dict[str, Any]) -> bool:
-    """Begin a stream that another spool began; whether it was not here before.
+def take_in_stream(
+    folder: SpoolFolder, stream: Stream, detail: dict[str, Any], readings: Iterable[ClockReading] = ()
+) -> bool:
+    """Begin a stream that another spool began, or learn its parts; whether it was not here before.
 
     Args:
         folder: the spool.
         stream: as it was there.
+        readings: of the clocks there.
         detail: for the row ``unpacked``.
 
     Raises:
@@ -34,19 +38,28 @@ def take_in_stream(folder: SpoolFolder, stream: Stream, detail: dict[str, Any]) 
         now = folder.clock.now_ms()
         is_new = rows.find_stream(db, stream.stream_id) is None
         if is_new:
-            if stream.data_id is not None and rows.find_stream(db, stream.data_id):
-                raise SpoolError(
-                    f"{stream.data_id} is another stream of this spool",
-                    hint="Unpack it into a spool of its own: --spool.",
-                )
+            for data_id in (part.data_id for part in stream.parts if part.data_id is not None):
+                if rows.find_stream(db, data_id):
+                    raise SpoolError(
+                        f"{data_id} is another stream of this spool",
+                        hint="Unpack it into a spool of its own: --spool.",
+                    )
             begun = replace(stream, state=StreamState.OPEN, sealed_at_ms=None, finalized_at_ms=None, held=None)
             folder.make_stream(begun)
-            rows.insert_stream(db, begun)
+            key = rows.insert_stream(db, begun)
             facts = {"what": "stream", **ledger.stream_facts(begun)}
             ledger.append(db, "recovered", at_ms=now, stream_id=stream.stream_id, detail=facts)
-            if stream.clock_offset_ms is not None:
-                measured = {"offset_ms": stream.clock_offset_ms, "uncertainty_ms": stream.clock_uncertainty_ms}
+            for reading in readings:
+                rows.add_reading(db, key, reading)
+                measured = asdict(reading)
                 ledger.append(db, "clock_measured", at_ms=now, stream_id=stream.stream_id, detail=measured)
+            if stream.unlinked is not None:
+                owed = {"words": stream.unlinked}
+                ledger.append(db, "link_failed", at_ms=now, stream_id=stream.stream_id, detail=owed)
+        else:
+            key, here = rows.require_stream(db, stream.stream_id)
+            parting.take_in(db, key, here, stream)
+            folder.write_stream_description(rows.require_stream(db, stream.stream_id)[1])
         ledger.append(db, "unpacked", at_ms=now, stream_id=stream.stream_id, detail=detail)
         return is_new
 

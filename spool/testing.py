@@ -2,6 +2,7 @@
 
 * `FakeClock` stands still until it is told to move.
 * `FaultyDisk` records every labelled step of `spool.disk`, and fails or kills at the one that is chosen.
+* `some_reading` is a reading of the reference clock; `some_settings` are those of a small stream.
 * `some_frames` makes seeded frames; the same seed gives the same frames for ever.
 * `check_invariants` reads files, index, tally, ledger and Zarr metadata, and says where they disagree.
 """
@@ -21,8 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spool import ledger
+from spool.clock import Clock, Moment
 from spool.disk import Disk
-from spool.model import Event, StreamSettings
+from spool.model import ClockReading, Event, StreamSettings
 from spool.problems import DAMAGED, MISSING
 from spool.spool import Spool
 from spool.states import ChunkState
@@ -41,21 +43,34 @@ class FakeClock:
 
     def __init__(self, now_ms: int = START_MS) -> None:
         self._now_ms = now_ms
+        self._monotonic_ms = 60_000
+        self._boot_id = "boot-1"
         self._lock = threading.Lock()
 
     def now_ms(self) -> int:
         """See `spool.Clock.now_ms`."""
         return self._now_ms
 
+    def moment(self) -> Moment:
+        """See `spool.Clock.moment`."""
+        with self._lock:
+            return Moment(at_ms=self._now_ms, monotonic_ms=self._monotonic_ms, boot_id=self._boot_id)
+
     def set_ms(self, now_ms: int) -> None:
-        """Jump to a moment, forwards or backwards."""
+        """Set the host clock, forwards or backwards; no time goes by."""
         with self._lock:
             self._now_ms = now_ms
 
     def advance_s(self, seconds: float) -> None:
-        """Move on; a negative number turns the clock back."""
+        """Let time go by; a negative number turns the host clock back."""
         with self._lock:
             self._now_ms += round(seconds * 1000)
+            self._monotonic_ms += max(0, round(seconds * 1000))
+
+    def boot(self, boot_id: str) -> None:
+        """Boot the machine again: the monotonic clock begins anew."""
+        with self._lock:
+            self._monotonic_ms, self._boot_id = 0, boot_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +156,20 @@ def some_frames(n: int = 4, height: int = 12, width: int = 16, *, seed: int = 0)
     spot: NDArray[np.float64] = 180 * np.exp(-((y - height / 2) ** 2 + (x - width / 2) ** 2) / (height + width))
     noisy: NDArray[np.float64] = spot + random.poisson(12, (n, height, width))
     return noisy.clip(0, 255).astype(np.uint8)
+
+
+def some_reading(
+    offset_ms: float = 1.5, uncertainty_ms: float = 0.5, *, clock: Clock | None = None
+) -> ClockReading:
+    """A reading of the reference clock, at this moment of a host's clocks."""
+    now = (clock or FakeClock()).moment()
+    return ClockReading(
+        at_ms=now.at_ms,
+        monotonic_ms=now.monotonic_ms,
+        boot_id=now.boot_id,
+        offset_ms=offset_ms,
+        uncertainty_ms=uncertainty_ms,
+    )
 
 
 def some_settings(

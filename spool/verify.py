@@ -18,7 +18,7 @@ from urllib.parse import quote
 from spool import verify_files, verify_index
 from spool.errors import SpoolError
 from spool.folder import INDEX_NAME
-from spool.index import ERRORS, refuse_later_format
+from spool.index import ERRORS, refuse_other_format
 from spool.problems import INDEX, Problem
 
 Progress = Callable[[int, int], None]
@@ -89,7 +89,7 @@ def verify(root: Path, *, progress: Progress | None = None, settle_s: float = 0.
         if not (root / "streams").is_dir():
             raise SpoolError(f"there is no spool in {root}", hint="Check --spool or ATOMSCALE_SPOOL_DIR.")
         return Verified(root=root, problems=(Problem(kind=INDEX, where=INDEX_NAME, says="it is missing"),))
-    refuse_later_format(path)
+    refuse_other_format(path)
     with closing(_connected(path)) as db:
         return _verified(root, db, progress or (lambda _done, _all: None), settle_s)
 

@@ -19,8 +19,8 @@ from spool.states import ChunkState
 
 _PAGE = 1000
 _STREAM_FACTS = (
-    *("state", "data_id", "held", "created_at_ms", "sealed_at_ms", "finalized_at_ms"),
-    *("clock_offset_ms", "clock_uncertainty_ms"),
+    *("state", "parts", "unlinked", "held", "created_at_ms", "sealed_at_ms", "finalized_at_ms"),
+    *("created_monotonic_ms", "boot_id", "clock_offset_ms", "clock_uncertainty_ms"),
 )
 _CHUNK_FACTS = (
     *("state", "attempts", "acknowledged_at_ms", "pruned_at_ms", "spooled_at_ms", "disk_bytes"),
@@ -182,6 +182,7 @@ def _stream_problems(
             yield _disagrees(stream_id, None, "the index has a stream that the ledger does not tell of")
             return
         yield from _facts_problems(rows.require_stream(db, stream_id)[1], told)
+        yield from _compared(stream_id, None, "clock readings", list(rows.readings(db, key)), told.readings)
         yield from _totals_problems(db, key, stream_id)
     seen: set[int] = set()
     after = -1
@@ -203,8 +204,9 @@ def _stream_problems(
 
 
 def _facts_problems(stream: Stream, told: ToldStream) -> Iterator[Problem]:
+    other = told.as_stream(stream.stream_id)
     for what in _STREAM_FACTS:
-        yield from _compared(stream.stream_id, None, what, getattr(stream, what), getattr(told, what))
+        yield from _compared(stream.stream_id, None, what, getattr(stream, what), getattr(other, what))
     settings = json.loads(json.dumps(asdict(stream.settings)))
     yield from _compared(stream.stream_id, None, "settings", settings, told.settings)
 

@@ -100,6 +100,10 @@ class AtomscaleApi:
         """The catalogue's rows of one stream."""
         return self._get("/data_entries/", params={"data_ids": data_id})
 
+    def whole_catalogue(self) -> Answer:
+        """The catalogue's rows of all streams."""
+        return self._get("/data_entries/")
+
     def _get(self, path: str, *, params: Mapping[str, str] | None = None) -> Answer:
         return self._ask("GET", path, headers=self._headers(), params=params)
 

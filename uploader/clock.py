@@ -1,14 +1,21 @@
 """The host clock against the reference clock, measured as NTP does: four time stamps, lowest delay wins."""
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from spool import Clock, ClockReading, HostClock
 from uploader.answers import meaning_of
 from uploader.api import AtomscaleApi
 from uploader.meanings import Meaning, Step
 
 SAMPLES = 5
+READ_EVERY_S = 240.0
+READ_AGAIN_S = 15.0
+"""The least time between two bursts, whatever the reason."""
+SET_MS = 100
+"""The host clock was set when it moved by more than this; a clock that is steered moves less in that time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +33,53 @@ class ClockMeasurement:
     uncertainty_ms: float
     samples: int
     measured_at_ms: float
+
+    def reading(self, clock: Clock | None = None) -> ClockReading:
+        """As the spool keeps it: tied to both of this host's clocks, at this moment."""
+        now = (clock or HostClock()).moment()
+        return ClockReading(
+            at_ms=now.at_ms,
+            monotonic_ms=now.monotonic_ms,
+            boot_id=now.boot_id,
+            offset_ms=self.offset_ms,
+            uncertainty_ms=self.uncertainty_ms,
+        )
+
+
+class ClockKeeper:
+    """Sees to it that a reading of the clocks is at hand when a chunk is sent; shared by all streams of a worker.
+
+    Read again every few minutes, and at once when the host clock was set. A server that does not answer is asked
+    again a little later.
+
+    Args:
+        read: measures; ``None`` when it does not work.
+        clock: the host's clocks.
+    """
+
+    def __init__(self, read: Callable[[], ClockReading | None], clock: Clock | None = None) -> None:
+        self._read = read
+        self._clock = clock or HostClock()
+        self._lock = threading.Lock()
+        self._latest: ClockReading | None = None
+        self._next_s = 0.0
+
+    def reading(self) -> ClockReading | None:
+        """The latest reading, a fresh one when it is time for it; ``None`` when there never was one."""
+        with self._lock:
+            if time.monotonic() >= self._next_s or self._was_set():
+                found = self._read()
+                self._latest = found or self._latest
+                self._next_s = time.monotonic() + (READ_EVERY_S if found else READ_AGAIN_S)
+            return self._latest
+
+    def _was_set(self) -> bool:
+        """Whether the host clock has moved against the monotonic clock since the latest reading."""
+        now, latest = self._clock.moment(), self._latest
+        if latest is None or latest.monotonic_ms is None or now.monotonic_ms is None:
+            return False
+        moved = (now.at_ms - now.monotonic_ms) - (latest.at_ms - latest.monotonic_ms)
+        return abs(moved) > SET_MS and time.monotonic() >= self._next_s - READ_EVERY_S + READ_AGAIN_S
 
 
 def measure(

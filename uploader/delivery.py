@@ -1,7 +1,8 @@
 """Delivering one stream, in order: send, acknowledge, next; back off, park or hold where the answer says so.
 
-Chunk k is acknowledged durably before the upload of k+1 starts. Only the preparation of k+1 (reading and
-checking its bytes, asking for its URL) happens while k is on its way.
+Before its first chunk the stream gets a part at the destination, and another one when the destination has ended
+that by its own rules. Chunk k is acknowledged durably before the upload of k+1 starts. Only the preparation of k+1
+(reading and checking its bytes, asking for its URL) happens while k is on its way.
 """
 
 import logging
@@ -10,18 +11,36 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from enum import Enum, auto
+from enum import Enum, StrEnum, auto
 from functools import partial
 from typing import TypeVar
 
 from spool import Chunk, ChunkMoved, LeasedStream, ShardDamaged, Stream, StreamState
-from uploader.destinations.base import Closed, Delivered, Destination, Ended, Refused, Ticket, TryLater
+from uploader.clock import ClockKeeper
+from uploader.destinations.base import (
+    Closed,
+    Delivered,
+    Destination,
+    Ended,
+    Opened,
+    Refused,
+    Ticket,
+    TryLater,
+)
 from uploader.gate import Gate
+from uploader.parts import Parts
 from uploader.retry import keep_trying
+from uploader.stamps import Stamp, stamp
 
 TURN_S = 10.0
 """How long a stream keeps its place while others wait for one."""
 REFUSALS_BEFORE_PARKING = 3
+EMPTY_PARTS_MAX = 3
+"""So many parts in a row may be ended by the destination without having taken a chunk."""
+LINK_TRIES_MAX = 3
+"""How often a link that is owed may delay the end of the stream."""
+SILENCE_HINT_S = 3600.0
+"""A part without a chunk for so long is looked at before more is sent; the server ends it after two hours."""
 TICKET_MAX_AGE_S = 60.0
 """A URL asked for earlier than this may soon expire: a new one is asked for instead."""
 
@@ -47,6 +66,16 @@ class _Prepared:
     chunk: Chunk
     body: bytes
     ticket: Ticket
+    stamp: Stamp
+
+
+class OnClosed(StrEnum):
+    """What becomes of waiting chunks when the destination has ended a stream by its own rules."""
+
+    CONTINUE = "continue"
+    """They go into a further part."""
+    HOLD = "hold"
+    """They wait for a person."""
 
 
 class _Turn(Enum):
@@ -94,15 +123,31 @@ class StreamDelivery:
         destination: where it goes.
         gate: shared with the other streams of the destination.
         stopped: set when the worker is to stop.
+        clock: shared likewise; ``None`` when chunks are stamped by the host clock.
+        on_closed: what to do when the destination has ended the stream by its own rules.
     """
 
     def __init__(
-        self, lease: LeasedStream, destination: Destination, gate: Gate, stopped: threading.Event
+        self,
+        lease: LeasedStream,
+        destination: Destination,
+        gate: Gate,
+        stopped: threading.Event,
+        *,
+        clock: ClockKeeper | None = None,
+        on_closed: OnClosed = OnClosed.CONTINUE,
     ) -> None:
         self._lease = lease
         self._destination = destination
         self._gate = gate
         self._stopped = stopped
+        self._parts = Parts(lease, destination)
+        self._clock = clock
+        self._on_closed = on_closed
+        self._readings = lease.clock_readings()
+        self._heard_s: float | None = None
+        self._empty_parts = 0
+        self._link_tries = 0
         self._is_crowded: Callable[[], bool] = lambda: False
         self._turn_ends_s = 0.0
         self._ahead: Future[_Prepared | _Sent] | None = None
@@ -128,9 +173,12 @@ class StreamDelivery:
         self._is_crowded, self._turn_ends_s = is_crowded, time.monotonic() + TURN_S
         stream = self._lease.stream()
         self._trouble.resume(stream.trouble)
+        if not stream.parts and not self._get_ready():
+            return  # a stream is opened even while no chunk waits
         while (chunk := self._lease.next_waiting()) is not None:
-            if self._is_to_leave() or stream.held is not None:
+            if self._is_to_leave() or not self._get_ready():
                 return
+            stream = self._lease.stream()
             try:
                 if not self._settle(chunk, self._keep_trying(partial(self._send, stream, chunk))):
                     return
@@ -141,6 +189,61 @@ class StreamDelivery:
         if stream.state is StreamState.SEALED and not stream.tally.parked and not stream.tally.spooled:
             self._end(stream)
 
+    # The part -------------------------------------------------------------------------------------------
+
+    def _get_ready(self) -> bool:
+        """See to it that a part takes chunks; whether one does."""
+        stream = self._lease.stream()
+        if stream.held is not None:
+            return False
+        if stream.part is None:
+            match self._keep_trying(partial(self._try, lambda: self._parts.open(stream))):
+                case Opened():
+                    self._heard_s = time.monotonic()
+                    self._all_is_well()
+                case Refused(words=words):
+                    self._hold(f"the server refuses to open it: {words}")
+                    return False
+                case _:
+                    return False
+        elif self._is_long_silent(stream):
+            match self._keep_trying(partial(self._try, lambda: self._destination.look(stream))):
+                case None:
+                    self._heard_s = time.monotonic()
+                case Closed() as closed:
+                    return self._go_on_after(closed) and self._get_ready()
+                case _:
+                    return False
+        self._parts.link(self._lease.stream())
+        return True
+
+    def _is_long_silent(self, stream: Stream) -> bool:
+        """Whether the destination may have ended the part for its silence. Only a hint: it is asked."""
+        if self._heard_s is not None:
+            return time.monotonic() - self._heard_s > SILENCE_HINT_S
+        opened_at_ms = stream.parts[-1].opened_at_ms
+        return opened_at_ms is not None and time.time() - opened_at_ms / 1000 > SILENCE_HINT_S
+
+    def _go_on_after(self, closed: Closed) -> bool:
+        """The destination has ended the part; whether what waits goes into another one."""
+        if closed.by_person or self._on_closed is OnClosed.HOLD:
+            self._hold(closed.words)
+            return False
+        if self._empty_parts >= EMPTY_PARTS_MAX:
+            self._hold(f"the server ends each new stream before it takes a chunk: {closed.words}")
+            return False
+        self._empty_parts += 1
+        self._ahead = None
+        self._lease.part_closed(closed.words)
+        _log.warning("%s: %s; what waits goes into a further one", self._lease.stream_id, closed.words)
+        return True
+
+    def _try(self, ask: Callable[[], _T]) -> _T | TryLater:
+        with self._gate.turn():
+            if self._stopped.is_set():
+                return TryLater(words="the worker is stopping")
+            return self._seen(ask())
+
     # One chunk ------------------------------------------------------------------------------------------
 
     def _settle(self, chunk: Chunk, outcome: _Sent) -> bool:
@@ -148,7 +251,8 @@ class StreamDelivery:
         match outcome:
             case Delivered(receipt=receipt):
                 self._lease.acknowledge(chunk, receipt)
-                self._may_park, self._refusals = True, 0
+                self._may_park, self._refusals, self._empty_parts = True, 0, 0
+                self._heard_s = time.monotonic()
                 self._all_is_well()
                 _log.info("%s: chunk %d acknowledged", self._lease.stream_id, chunk.chunk_idx)
                 return True
@@ -164,8 +268,8 @@ class StreamDelivery:
                     words,
                 )
                 return True
-            case Closed(words=words):
-                self._hold(words)
+            case Closed() as closed:
+                return self._go_on_after(closed)
         return False
 
     def _send(self, stream: Stream, chunk: Chunk) -> _Sent:
@@ -173,10 +277,17 @@ class StreamDelivery:
         with self._gate.turn():
             if self._stopped.is_set():
                 return TryLater(words="the worker is stopping")
+            self._read_the_clock()
             prepared = self._take_ahead(chunk) or self._prepare(stream, chunk)
             if not isinstance(prepared, _Prepared):
                 return self._weighed(self._seen(prepared))
-            self._lease.attempt_started(chunk)
+            stamped = prepared.stamp
+            told = {
+                "data_id": prepared.ticket.data_id,
+                "start_ms": stamped.start_ms,
+                "offset_ms": stamped.offset_ms,
+            }
+            self._lease.attempt_started(chunk, told)
             self._look_ahead(stream, chunk)
             outcome = self._destination.deliver(chunk, prepared.ticket, prepared.body)
             if isinstance(outcome, TryLater):
@@ -202,10 +313,21 @@ class StreamDelivery:
             return _Damaged(words=str(error))
         except OSError as error:
             return TryLater(words=f"the disk did not give chunk {chunk.chunk_idx}: {error}")
-        ticket = self._destination.prepare(stream, chunk)
+        stamped = stamp(stream, chunk, self._readings)
+        ticket = self._destination.prepare(stream, chunk, stamped)
         if not isinstance(ticket, Ticket):
             return ticket
-        return _Prepared(chunk=chunk, body=body, ticket=ticket)
+        return _Prepared(chunk=chunk, body=body, ticket=ticket, stamp=stamped)
+
+    def _read_the_clock(self) -> None:
+        """Have a reading of the clocks before the first chunk is stamped, and a fresh one every few minutes."""
+        # In an outage it would only make each probe take longer.
+        if self._clock is None or (self._gate.words is not None and self._readings):
+            return
+        reading = self._clock.reading()
+        if reading is not None and reading not in self._readings[-1:]:
+            self._lease.note_clock(reading)
+            self._readings = self._lease.clock_readings()
 
     def _look_ahead(self, stream: Stream, chunk: Chunk) -> None:
         """Begin to prepare the chunk after this one, in a thread that nobody has to wait for."""
@@ -238,19 +360,24 @@ class StreamDelivery:
     # The end --------------------------------------------------------------------------------------------
 
     def _end(self, stream: Stream) -> None:
-        def ask() -> Ended | TryLater | Closed:
-            with self._gate.turn():
-                if self._stopped.is_set():
-                    return TryLater(words="the worker is stopping")
-                return self._seen(self._destination.finish(stream))
+        if stream.part is None:
+            # Its last part was ended before, and nothing has waited since.
+            self._lease.finalize({"words": stream.parts[-1].closed_why})
+            return
 
-        match self._keep_trying(ask):
+        def ask() -> Ended | TryLater:
+            owed = self._lease.stream()
+            if owed.unlinked is not None and self._link_tries < LINK_TRIES_MAX:
+                self._link_tries += 1
+                if isinstance(outcome := self._parts.link(owed), TryLater):
+                    return outcome
+            return self._destination.finish(stream)
+
+        match self._keep_trying(partial(self._try, ask)):
             case Ended(words=words):
                 self._lease.finalize({"words": words})
                 self._all_is_well()
                 _log.info("%s: finalized", self._lease.stream_id)
-            case Closed(words=words):
-                self._hold(words)
 
     # Trouble --------------------------------------------------------------------------------------------
 
@@ -293,7 +420,7 @@ class StreamDelivery:
         if isinstance(outcome, TryLater):
             if outcome.outage and self._gate.close(outcome.words, key_refused=outcome.key_refused):
                 _log.warning("outage: %s. Recording goes on; everything waits in the spool.", outcome.words)
-        elif isinstance(outcome, Delivered | Ended):
+        elif isinstance(outcome, Delivered | Ended | Opened):
             lasted = self._gate.open()
             if lasted is not None:
                 _log.warning("the outage is over after %.0f s; delivering", lasted)
@@ -324,6 +451,16 @@ class StreamDelivery:
             self._lease.stream_id,
             words,
         )
+
+
+def _told(prepared: _Prepared) -> dict[str, object]:
+    """What the ledger keeps of an attempt: which part it goes to, and with which stamp."""
+    stamped = prepared.stamp
+    return {
+        "data_id": prepared.ticket.data_id,
+        "start_unix_ms_utc": stamped.start_ms,
+        "clock_offset_ms": stamped.offset_ms,
+    }
 
 
 def _failure(outcome: TryLater) -> dict[str, object]:

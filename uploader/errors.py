@@ -35,9 +35,32 @@ class ConfigurationError(UploaderError, ValueError):
 
 
 class ServerUnreachable(UploaderError):
-    """No answer came, or none that the server itself gave (a proxy's page, an overload)."""
+    """No answer came, or none that the server itself gave (a proxy's page, an overload).
+
+    Attributes:
+        is_outage: the whole server is concerned, and not only what was asked.
+        was_sent: it may have got what was asked, although no usable answer came.
+        was_slow: no answer came in time.
+        min_wait_s: the least time to wait before it is asked again.
+    """
 
     hint = "No stream was begun on the server. Check the network and AS_API_ENDPOINT, then try again."
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        is_outage: bool = True,
+        was_sent: bool = True,
+        was_slow: bool = False,
+        min_wait_s: float = 0.0,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.was_sent = was_sent
+        self.was_slow = was_slow
+        self.is_outage = is_outage
+        self.min_wait_s = min_wait_s
 
 
 class KeyRefused(UploaderError):

@@ -23,16 +23,20 @@ from spool import (
     SpoolError,
     SpoolFull,
     Stream,
+    StreamSettings,
     StreamState,
+    UnknownStream,
 )
 from uploader import config
 from uploader.api import AtomscaleApi
-from uploader.clock import ClockMeasurement, measure
+from uploader.beginning import OPEN_TIMEOUT_S, Begun, begin
+from uploader.clock import ClockMeasurement
+from uploader.delivery import OnClosed
 from uploader.destinations.atomscale import AtomscaleDestination
 from uploader.errors import ConfigurationError
-from uploader.opening import end_again, open_on_server
+from uploader.opening import end_again
 from uploader.reports import ClockReport, FinalizeReport, SpoolReport
-from uploader.settings import stream_settings
+from uploader.settings import open_timeout, stream_settings
 from uploader.verbosity import set_verbosity
 from uploader.worker import UploadWorker
 from uploader.worker_process import WorkerProcess
@@ -60,6 +64,9 @@ class RHEEDStreamer:
         spool_min_free_bytes: what stays free on the disk; ``None`` for 1 GiB.
         spool_retention_s: how long acknowledged chunks are kept here; ``None`` for seven days,
             ``float("inf")`` for as long as there is room.
+        open_timeout_s: how long ``initialize`` waits for the server, seconds; 0 for not at all.
+        on_closed: what becomes of waiting chunks when the server has ended the stream for its silence: they go
+            into a further stream there (``"continue"``), or wait for a person (``"hold"``).
         worker: who delivers: a ``"process"`` of its own that outlives this one, a ``"thread"`` of this one
             (notebooks), or ``"external"``: a ``framespool worker`` that somebody runs.
 
@@ -79,11 +86,17 @@ class RHEEDStreamer:
         spool_retention_s: float | None = None,
         *,
         worker: WorkerKind = "process",
+        open_timeout_s: float = OPEN_TIMEOUT_S,
+        on_closed: str = OnClosed.CONTINUE.value,
     ) -> None:
         if verbosity is not None:
             set_verbosity(verbosity)
         if worker not in get_args(WorkerKind):
             raise ConfigurationError(f"worker is {worker!r}, not one of {', '.join(get_args(WorkerKind))}")
+        if on_closed not in list(OnClosed):
+            raise ConfigurationError(f"on_closed is {on_closed!r}, not one of {', '.join(OnClosed)}")
+        self._open_timeout_s = open_timeout(open_timeout_s)
+        self._on_closed = OnClosed(on_closed)
         self._key = config.api_key(api_key)
         self._endpoint = config.endpoint(endpoint)
         try:
@@ -96,7 +109,9 @@ class RHEEDStreamer:
             raise ConfigurationError(f"spool_{error}") from error
         self._kind = worker
         self._spool = Spool(config.spool_dir(spool_dir), limits=self._limits)
-        self._process = WorkerProcess(self._spool, self._endpoint, self._key, self._limits)
+        self._process = WorkerProcess(
+            self._spool, self._endpoint, self._key, self._limits, on_closed=self._on_closed
+        )
         self._thread: tuple[UploadWorker, threading.Thread] | None = None
         self._starting = threading.Lock()
         self._clock: ClockMeasurement | None = None
@@ -123,7 +138,7 @@ class RHEEDStreamer:
         tags: Sequence[str] | None = None,
         azimuth: str | None = None,
     ) -> str:
-        """Open a stream on the server and in the spool.
+        """Open a stream in the spool, and on the server if that can be reached.
 
         Args:
             fps: capture rate, frames per second.
@@ -136,13 +151,15 @@ class RHEEDStreamer:
             azimuth: label, for a stationary sample only.
 
         Returns:
-            The server's data_id; ``push``, ``run`` and ``finalize`` take it, or the stream_id.
+            The server's data_id; or, when the server cannot be reached within ``open_timeout_s``, our stream_id:
+            then recording begins here, and the worker opens the stream on the server later. ``push``, ``run``
+            and ``finalize`` take either, always.
 
-        Durability: on return the stream is on stable storage here and open on the server.
+        Durability: on return the stream is on stable storage here.
 
         Raises:
             ConfigurationError: an argument is not usable; nothing was begun.
-            ServerUnreachable, KeyRefused, RequestRefused: the server could not or would not; nothing is open.
+            KeyRefused, RequestRefused: the server answered, and said no; nothing is open.
             SpoolError: the spool refused; the server's stream is ended again.
         """
         settings = stream_settings(
@@ -156,24 +173,36 @@ class RHEEDStreamer:
             tags=tags,
             azimuth=azimuth,
         )
-        with AtomscaleApi(self._endpoint, self._key) as api:
-            if not config.skips_clock():
-                self._clock = measure(api) or self._clock
-            opened = open_on_server(api, settings)
-            data_id = opened.data_id
-            try:
-                self._spool.open_stream(settings, data_id=data_id)
-                if links := opened.links():
-                    self._spool.record("linked", ref=data_id, **links)
-                if self._clock is not None:
-                    self._spool.note_clock(
-                        data_id, offset_ms=self._clock.offset_ms, uncertainty_ms=self._clock.uncertainty_ms
-                    )
-            except BaseException:
-                end_again(api, data_id)
-                raise
+        begun = begin(
+            self._endpoint,
+            self._key,
+            settings,
+            timeout_s=self._open_timeout_s,
+            knows=self._knows,
+            reads_clock=not config.skips_clock(),
+        )
+        self._clock = begun.clock or self._clock
+        stream = self._open_here(settings, begun)
+        if begun.data_id is None:
+            _log.warning(
+                "the server could not be asked for the stream (%s). Recording begins here, as %s; the worker opens"
+                " it on the server as soon as that can be reached.",
+                begun.why,
+                stream.stream_id,
+            )
         self._ensure_worker()
-        return data_id
+        return begun.data_id or stream.stream_id
+
+    def data_id(self, stream_id: str) -> str | None:
+        """The server's id of a stream; ``None`` while the server has not given one.
+
+        Args:
+            stream_id: what ``initialize`` returned, or any other id of the stream.
+
+        Raises:
+            UnknownStream: there is no such stream in the spool.
+        """
+        return self._spool.stream(stream_id).data_id
 
     def push(
         self,
@@ -296,6 +325,32 @@ class RHEEDStreamer:
 
     # Private --------------------------------------------------------------------------------------------
 
+    def _open_here(self, settings: StreamSettings, begun: Begun) -> Stream:
+        try:
+            stream = self._spool.open_stream(
+                settings,
+                data_id=begun.data_id,
+                links=begun.links,
+                unlinked=begun.unlinked,
+                asked=begun.asked,
+                is_name_free=begun.is_name_free,
+            )
+            if begun.clock is not None:
+                self._spool.note_clock(stream.stream_id, begun.clock.reading())
+        except BaseException:
+            if begun.data_id is not None:
+                with AtomscaleApi(self._endpoint, self._key) as api:
+                    end_again(api, begun.data_id)
+            raise
+        return stream
+
+    def _knows(self, data_id: str) -> bool:
+        try:
+            self._spool.stream(data_id)
+        except UnknownStream:
+            return False
+        return True
+
     def _push_when_there_is_room(
         self, data_id: str, chunk_idx: int, frames: ArrayLike, capture_start: float
     ) -> None:
@@ -335,7 +390,7 @@ class RHEEDStreamer:
     def _start_thread(self) -> tuple[UploadWorker, threading.Thread]:
         spool = Spool(self._spool.root, limits=self._limits)
         destination = AtomscaleDestination(self._endpoint, self._key)
-        worker = UploadWorker(spool, destination)
+        worker = UploadWorker(spool, destination, on_closed=self._on_closed, reads_clock=not config.skips_clock())
 
         def deliver() -> None:
             with spool, contextlib.closing(destination):

@@ -86,6 +86,16 @@ _CONNECT_KINDS: tuple[tuple[type[BaseException], Fault], ...] = (
 )
 _NO_ROUTE = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL})
 
+NEVER_SENT = frozenset(
+    {
+        *(Fault.DNS, Fault.REFUSED, Fault.UNREACHABLE, Fault.CONNECT_TIMEOUT),
+        *(Fault.CERTIFICATE, Fault.TLS, Fault.PROXY, Fault.CONNECT),
+    }
+)
+"""After these the other side cannot have got the request."""
+SLOW = frozenset({Fault.TIMEOUT, Fault.STALLED, Fault.SEND_TIMEOUT, Fault.OVERSIZE})
+"""The other side may be well, but not with this request in this time."""
+
 
 def fault_of(error: httpx.HTTPError) -> Fault:
     """Which of them an exception of httpx stands for."""

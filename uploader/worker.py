@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from spool import LeasedStream, LeaseLost, ProcessLock, Spool, SpoolError, Stream, StreamState
-from uploader.delivery import StreamDelivery
+from uploader.clock import ClockKeeper
+from uploader.delivery import OnClosed, StreamDelivery
 from uploader.destinations.base import Destination
 from uploader.gate import Gate
 
@@ -66,12 +67,24 @@ class UploadWorker:
         spool: this worker's own opening of the spool.
         destination: where to deliver; streams opened for another one are left alone.
         until: when to end by itself.
+        on_closed: what to do with what waits when the server has ended a stream for its silence.
+        reads_clock: whether chunks are stamped by the server's clock.
     """
 
-    def __init__(self, spool: Spool, destination: Destination, *, until: Until = Until.STOPPED) -> None:
+    def __init__(
+        self,
+        spool: Spool,
+        destination: Destination,
+        *,
+        until: Until = Until.STOPPED,
+        on_closed: OnClosed = OnClosed.CONTINUE,
+        reads_clock: bool = True,
+    ) -> None:
         self._spool = spool
         self._destination = destination
         self._until = until
+        self._on_closed = on_closed
+        self._clock = ClockKeeper(destination.read_clock) if reads_clock else None
         self._stopped = threading.Event()
         self._gate = Gate(self._stopped)
         self._served: dict[str, _Served] = {}
@@ -184,9 +197,9 @@ class UploadWorker:
     def _has_work(self, stream: Stream) -> bool:
         if stream.settings.destination != self._destination.url:
             return False
-        if stream.data_id is None or stream.held is not None:
+        if stream.held is not None:
             return False
-        if stream.tally.spooled:
+        if stream.tally.spooled or not stream.parts or stream.asked_part is not None:
             return True
         return stream.state is StreamState.SEALED and not stream.tally.parked
 
@@ -202,7 +215,14 @@ class UploadWorker:
         if served is None:
             lease = self._spool.lease(stream_id, self.name, ttl_s=LEASE_TTL_S, take_over=True)
             assert lease is not None
-            delivery = StreamDelivery(lease, self._destination, self._gate, self._stopped)
+            delivery = StreamDelivery(
+                lease,
+                self._destination,
+                self._gate,
+                self._stopped,
+                clock=self._clock,
+                on_closed=self._on_closed,
+            )
             served = self._served[stream_id] = _Served(lease=lease, delivery=delivery, renewed_at_s=now)
         self._turns[stream_id] = now
         served.thread = threading.Thread(

@@ -15,6 +15,7 @@ from typing import Any
 
 from spool import Limits, Spool
 from uploader.config import ENDPOINT_VARIABLE, KEY_VARIABLES, ApiKey
+from uploader.delivery import OnClosed
 
 LOG_NAME = "worker.log"
 _LOG_BYTES_MAX = 5 << 20
@@ -31,13 +32,17 @@ class WorkerProcess:
         endpoint: where the worker delivers.
         key: handed over in the worker's environment.
         limits: what the worker keeps the spool within.
+        on_closed: handed over likewise.
     """
 
-    def __init__(self, spool: Spool, endpoint: str, key: ApiKey, limits: Limits) -> None:
+    def __init__(
+        self, spool: Spool, endpoint: str, key: ApiKey, limits: Limits, *, on_closed: OnClosed = OnClosed.CONTINUE
+    ) -> None:
         self._spool = spool
         self._endpoint = endpoint
         self._key = key
         self._limits = limits
+        self._on_closed = on_closed
         self._lock = spool.worker_lock(endpoint)
         self._process: _Detached | None = None
         self._started_at_s = float("-inf")
@@ -80,7 +85,7 @@ class WorkerProcess:
         limits = self._limits
         command = [sys.executable, "-P", "-m", "uploader", "worker", "--until", "abandoned"]
         command += ["--spool", str(self._spool.root), "--endpoint", self._endpoint]
-        command += ["--min-free-bytes", str(limits.min_free_bytes)]
+        command += ["--min-free-bytes", str(limits.min_free_bytes), "--on-closed", self._on_closed.value]
         if limits.max_bytes is not None:
             command += ["--max-bytes", str(limits.max_bytes)]
         command += ["--retention-s", "never" if limits.retention_s is None else str(limits.retention_s)]

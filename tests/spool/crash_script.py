@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from spool import Limits, Receipt, Spool
-from spool.testing import FaultyDisk, some_frames, some_settings
+from spool.testing import FaultyDisk, some_frames, some_reading, some_settings
 
 Say = Callable[[str], None]
 RECEIPT = Receipt(status=200, etag="e", confirmed=True, at_ms=1)
@@ -46,7 +46,7 @@ def whole_life(spool: Spool, say: Say) -> None:
     lease.note_trouble("none", event="outage_began")
     lease.acknowledge(chunks[3], RECEIPT)
     say("acknowledge 3")
-    spool.note_clock(stream_id, offset_ms=1.0, uncertainty_ms=1.0)
+    spool.note_clock(stream_id, some_reading())
     spool.record("exported", ref=stream_id)
     spool.seal(stream_id)
     say("seal")

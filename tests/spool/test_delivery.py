@@ -17,7 +17,7 @@ from spool import (
     Stream,
     StreamState,
 )
-from spool.testing import FakeClock, check_invariants, some_frames, some_settings
+from spool.testing import FakeClock, check_invariants, some_frames, some_reading, some_settings
 
 RECEIPT = Receipt(
     status=200,
@@ -367,7 +367,7 @@ def test_every_event_has_its_row_in_the_ledger_in_order(spool: Spool, stream: St
     spool.retry(stream.stream_id)
     spool.discard(stream.stream_id, [1], why="x")
     spool.prune()
-    spool.note_clock(stream.stream_id, offset_ms=1.5, uncertainty_ms=0.5)
+    spool.note_clock(stream.stream_id, some_reading())
     spool.record("exported", ref=stream.stream_id, where="elsewhere")
     spool.seal(stream.stream_id)
     lease.finalize({})

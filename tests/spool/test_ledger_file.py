@@ -13,7 +13,7 @@ import pytest
 
 from spool import ChunkState, Limits, Receipt, Spool, Stream, audit
 from spool.ledger import GENESIS, row_digest
-from spool.testing import FakeClock, FaultyDisk, check_invariants, some_frames, some_settings
+from spool.testing import FakeClock, FaultyDisk, check_invariants, some_frames, some_reading, some_settings
 
 RECEIPT = Receipt(
     status=200, etag="e", checksums={"sha256": "x"}, confirmed=True, at_ms=1, request_ids={"x-amz-request-id": "1"}
@@ -34,7 +34,7 @@ def live(spool: Spool, stream: Stream) -> None:
     lease.acknowledge(chunks[3], RECEIPT)
     lease.park(chunks[4], "refused")
     spool.discard(stream.stream_id, [5], why="a test")
-    spool.note_clock(stream.stream_id, offset_ms=1.5, uncertainty_ms=0.5)
+    spool.note_clock(stream.stream_id, some_reading())
     lease.hold("for a look")
     lease.release()
 

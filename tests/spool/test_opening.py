@@ -237,10 +237,21 @@ def test_a_spool_from_a_later_version_is_refused_and_not_touched(spool: Spool, s
     spool.push(stream.stream_id, 0, some_frames())
     spool.close()
     with sqlite3.connect(spool.root / "index.sqlite3") as db:
-        db.execute("PRAGMA user_version = 2")
+        db.execute("PRAGMA user_version = 3")
     db.close()
     before = files(spool.root)
-    with pytest.raises(SpoolTooNew, match="format 2"):
+    with pytest.raises(SpoolTooNew, match="format 3"):
+        open_again(spool.root)
+    assert files(spool.root) == before
+
+
+def test_a_spool_from_before_the_first_release_is_refused_and_not_touched(spool: Spool) -> None:
+    spool.close()
+    with sqlite3.connect(spool.root / "index.sqlite3") as db:
+        db.execute("PRAGMA user_version = 1")
+    db.close()
+    before = files(spool.root)
+    with pytest.raises(SpoolError, match="format 1, which was never released"):
         open_again(spool.root)
     assert files(spool.root) == before
 

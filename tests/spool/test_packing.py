@@ -27,7 +27,7 @@ from spool import (
     unpack,
     verify,
 )
-from spool.testing import FakeClock, FaultyDisk, check_invariants, some_frames, some_settings
+from spool.testing import FakeClock, FaultyDisk, check_invariants, some_frames, some_reading, some_settings
 
 RECEIPT = Receipt(status=200, etag="e", confirmed=True, at_ms=1_700_000_000_001, url_path="/c/0")
 
@@ -47,7 +47,7 @@ def acknowledge(spool: Spool, ref: str, *idxs: int) -> None:
 def growth(spool: Spool, stream: Stream) -> str:
     """Two chunks delivered (one pruned), one discarded, one parked, two waiting; the end asked for."""
     ref = stream.stream_id
-    spool.note_clock(ref, offset_ms=1.5, uncertainty_ms=0.5)
+    spool.note_clock(ref, some_reading())
     for idx in range(6):
         spool.push(ref, idx, some_frames(seed=idx))
     acknowledge(spool, ref, 0)

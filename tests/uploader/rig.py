@@ -21,6 +21,7 @@ import numpy.typing as npt
 from spool import Chunk, Limits, Spool, Stream, StreamSettings
 from uploader.api import AtomscaleApi
 from uploader.config import ApiKey
+from uploader.delivery import OnClosed
 from uploader.destinations.atomscale import AtomscaleDestination
 from uploader.loopback.process import LoopbackServer
 from uploader.opening import open_on_server
@@ -150,11 +151,13 @@ class Bench:
         return self.spool.zarr_path(data_id) / "frames" / f"c.{chunk_idx}.0.0"
 
     @contextmanager
-    def delivering(self, *, url: str | None = None, key: str | None = None) -> Iterator[UploadWorker]:
+    def delivering(
+        self, *, url: str | None = None, key: str | None = None, on_closed: OnClosed = OnClosed.CONTINUE
+    ) -> Iterator[UploadWorker]:
         """A worker in a thread of this process, with its own opening of the spool."""
         destination = AtomscaleDestination(url or self.server.url, ApiKey(key or self.server.api_key))
         with Spool(self.root, limits=NO_LIMITS) as spool, closing(destination):
-            worker = UploadWorker(spool, destination, until=Until.STOPPED)
+            worker = UploadWorker(spool, destination, until=Until.STOPPED, on_closed=on_closed)
             thread = threading.Thread(target=worker.run, name="test-worker", daemon=True)
             thread.start()
             try:

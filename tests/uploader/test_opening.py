@@ -65,13 +65,13 @@ def test_a_stationary_stream_has_no_period_and_may_have_an_azimuth(
     told = stream(server, opened(azimuth="[110]"))["settings"]
     assert told["rotational_period"] is None
     assert told["azimuth_label"] == "[110]"
-    request = stream_request(bench.settings())
+    request = stream_request(bench.settings(), "growth")
     assert "azimuth_label" not in request
     assert "project_id" not in request
 
 
 def test_the_period_is_the_frames_per_rotation(bench: Bench) -> None:
-    period = stream_request(bench.settings(fps=30.0, rotations_per_min=7.0))["rotational_period"]
+    period = stream_request(bench.settings(fps=30.0, rotations_per_min=7.0), "growth")["rotational_period"]
     assert isinstance(period, float)
     assert math.isclose(period, 30 * 60 / 7)
 

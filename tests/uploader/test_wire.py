@@ -29,6 +29,7 @@ from uploader.destinations.atomscale import AtomscaleDestination
 from uploader.destinations.base import Delivered, Ticket, TryLater
 from uploader.loopback.process import LoopbackServer
 from uploader.meanings import Meaning, Row, Step
+from uploader.stamps import Stamp
 
 
 class Relay:
@@ -192,7 +193,7 @@ def test_a_redirected_put_is_not_followed(relayed: tuple[Bench, Relay]) -> None:
             ScriptedServer(lambda _asked: redirect) as portal,
             closing(AtomscaleDestination(relay.server.url, ApiKey("k"))) as destination,
         ):
-            ticket = Ticket(url=f"{portal.url}/bucket?sig=1", got_at_s=0.0)
+            ticket = Ticket(url=f"{portal.url}/bucket?sig=1", got_at_s=0.0, data_id="d-1")
             outcome = destination.deliver(bench.chunk("d-1", 0), ticket, b"body")
         assert isinstance(outcome, TryLater)
         assert elsewhere.asked == []
@@ -259,9 +260,10 @@ def test_a_success_is_read_before_it_counts(bench: Bench, row: Row, reply: Reply
         ScriptedServer(lambda _asked: reply) as server,
         closing(AtomscaleDestination(server.url, ApiKey("k"))) as destination,
     ):
+        ticket = Ticket(url=f"{server.url}/b", got_at_s=0.0, data_id=data_id)
         outcomes: dict[Step, Callable[[], object]] = {
-            Step.PRESIGN: lambda: destination.prepare(stream, chunk),
-            Step.PUT: lambda: destination.deliver(chunk, Ticket(url=f"{server.url}/b", got_at_s=0.0), b"body"),
+            Step.PRESIGN: lambda: destination.prepare(stream, chunk, Stamp(start_ms=0)),
+            Step.PUT: lambda: destination.deliver(chunk, ticket, b"body"),
             Step.END: lambda: destination.finish(stream),
         }
         (step,) = row.steps

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from spool import Disk, DiskFailed, LeasedStream, Limits, Spool, SpoolError, SpoolFull
-from spool.testing import FakeClock, die, some_settings
+from spool.testing import FakeClock, die, some_reading, some_settings
 from tools.powerloss import promises
 from tools.powerloss.forgetful import ForgetfulDisk, forget_in_sqlite, small_reserve
 from tools.powerloss.record import WITHOUT
@@ -177,7 +177,7 @@ class Workload:
                 self._push(step, stream_id)
             case "clock":
                 offset_ms, uncertainty_ms = promises.CLOCK
-                self.spool.note_clock(stream_id, offset_ms=offset_ms, uncertainty_ms=uncertainty_ms)
+                self.spool.note_clock(stream_id, some_reading(offset_ms, uncertainty_ms))
             case "retry":
                 self.spool.retry(stream_id, None if step.idx < 0 else [step.idx])
             case "discard":

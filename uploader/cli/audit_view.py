@@ -74,7 +74,7 @@ def summary_lines(found: StreamAudit) -> Iterator[str]:
     yield f"Stream     {words.cut(words.printable(stream.settings.name), screen.width() - 11)}"
     yield f"           {stream.stream_id}, {stream.state.value}"
     yield f"Server     {stream.settings.destination}"
-    yield f"           {stream.data_id or 'no data_id yet'}"
+    yield from _parts(found)
     yield f"Recorded   {_totals(found)}"
     if found.chunks:
         yield f"Captured   {_captured(found)}"
@@ -225,6 +225,19 @@ def _strip(found: StreamAudit) -> Iterator[str]:
     legend = "  ".join(f"{mark} {MARKS[mark][0]}" for mark in _GRAVITY if mark in strip)
     more = f"  (each stands for up to {each:,} chunks)" if each > 1 else ""
     yield from (screen.painted(line, "dim") for line in words.wrapped(f"{legend}{more}", screen.width()))
+
+
+def _parts(found: StreamAudit) -> Iterator[str]:
+    """The server's streams that have the chunks, and what is wrong with their links."""
+    if len(found.stream.parts) <= 1:
+        yield f"           {found.stream.data_id or 'no data_id yet'}"
+    else:
+        for part in found.stream.parts:
+            has = words.count(len(found.chunks_in(part)), "chunk")
+            why = f"; then {words.printable(part.closed_why)}" if part.closed_why else ""
+            yield from _field("", f"{part.data_id or 'no data_id yet'}: {has}{why}")
+    if found.stream.unlinked is not None:
+        yield from _field("Links", f"missing: {words.printable(found.stream.unlinked)}")
 
 
 def _totals(found: StreamAudit) -> str:

@@ -13,11 +13,25 @@ from uploader.cli.common import command_line, json_option, open_spool, plain_err
 @click.command()
 @click.argument("stream")
 @click.argument("chunks", metavar="[CHUNK]...", nargs=-1, type=click.IntRange(min=0))
+@click.option(
+    "--in-new-stream",
+    "in_new_part",
+    is_flag=True,
+    help="The server's stream was ended: what waits goes into a further one there.",
+)
 @click.option("--dry-run", is_flag=True, help="Change nothing: say what would be retried.")
 @spool_option
 @json_option
 @plain_errors
-def command(stream: str, chunks: tuple[int, ...], spool_dir: Path | None, *, dry_run: bool, as_json: bool) -> None:
+def command(
+    stream: str,
+    chunks: tuple[int, ...],
+    spool_dir: Path | None,
+    *,
+    in_new_part: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
     """Let parked CHUNKs of STREAM be delivered again, all of them by default; a held stream goes on too."""
     with open_spool(spool_dir) as spool:
         before = spool.find(stream)
@@ -28,10 +42,10 @@ def command(stream: str, chunks: tuple[int, ...], spool_dir: Path | None, *, dry
             parked = [chunk.chunk_idx for chunk in spool.chunks(ref) if chunk.state is ChunkState.PARKED]
             retried = sorted(set(chunks)) or parked
         else:
-            retried = spool.retry(ref, chunks or None)
+            retried = spool.retry(ref, chunks or None, in_new_part=in_new_part)
         root = spool.root
         running = spool.worker_lock(before.settings.destination).is_held_elsewhere()
-    released = before.held is not None
+    released = before.held is not None or in_new_part
     if as_json:
         told = {"stream_id": ref, "retried": retried, "released": released, "worker_running": running}
         screen.print_json({**told, "dry_run": dry_run})
@@ -42,8 +56,10 @@ def command(stream: str, chunks: tuple[int, ...], spool_dir: Path | None, *, dry
     if dry_run:
         _say_what_would_be(retried, released=released)
         return
-    if released:
+    if before.held is not None:
         screen.say("The stream is not held any more.")
+    if in_new_part:
+        screen.say("What waits goes into a further stream at the server.")
     if retried:
         wait = "waits" if len(retried) == 1 else "wait"
         screen.say(f"{words.count(len(retried), 'chunk')} {wait} for delivery again: {words.listed(retried)}.")

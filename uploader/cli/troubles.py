@@ -7,6 +7,7 @@ from spool import Stream, StreamState
 from uploader.cli.common import command_line
 from uploader.cli.words import count, printable
 from uploader.meanings import Meaning, Row
+from uploader.parts import NOT_YET
 from uploader.signals import READ, TABLE
 
 
@@ -34,7 +35,7 @@ def concerns(stream: Stream, root: Path) -> list[Concern]:
         found.append(
             Concern(
                 words=f"held: {printable(stream.held)}",
-                advice="Everything is kept. Settle it with the server, then:",
+                advice="Everything is kept. Settle it with the server, then go on, there or with --in-new-stream:",
                 command=command_line(root, "retry", ref),
                 needs_person=True,
             )
@@ -45,6 +46,15 @@ def concerns(stream: Stream, root: Path) -> list[Concern]:
                 words=f"{count(stream.tally.parked, 'chunk')} parked",
                 advice="Retry or discard what is parked. See why with:",
                 command=command_line(root, "audit", ref),
+                needs_person=True,
+            )
+        )
+    if stream.unlinked not in (None, NOT_YET) and stream.state is not StreamState.FINALIZED:
+        found.append(
+            Concern(
+                words=f"not linked: {printable(stream.unlinked or '')}",
+                advice="The frames are delivered all the same. Make what is missing, and the worker links it"
+                " within five minutes; or link the stream on the server's page.",
                 needs_person=True,
             )
         )

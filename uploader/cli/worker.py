@@ -13,6 +13,7 @@ from spool import Limits, Stream
 from uploader import config
 from uploader.cli.common import BAD_NEWS, fail, open_spool, plain_errors, spool_option
 from uploader.cli.limits import limit_options
+from uploader.delivery import OnClosed
 from uploader.destinations.atomscale import AtomscaleDestination
 from uploader.verbosity import set_verbosity
 from uploader.worker import Until, UploadWorker
@@ -23,11 +24,25 @@ from uploader.worker import Until, UploadWorker
 @click.option("--endpoint", help="The server's base URL.  [default: AS_API_ENDPOINT, then the vendor's]")
 @click.option("--once", is_flag=True, help="End as soon as nothing is left to deliver.")
 @click.option("--until", type=click.Choice([one.value for one in Until]), default=Until.STOPPED.value, hidden=True)
+@click.option(
+    "--on-closed",
+    type=click.Choice([one.value for one in OnClosed]),
+    default=OnClosed.CONTINUE.value,
+    show_default=True,
+    help="What waits when the server has ended a stream for its silence goes into a further one, or is held.",
+)
 @click.option("--verbosity", type=click.IntRange(0, 4), default=3, show_default=True, help="How much to tell.")
 @limit_options
 @plain_errors
 def command(
-    spool_dir: Path | None, endpoint: str | None, until: str, verbosity: int, limits: Limits, *, once: bool
+    spool_dir: Path | None,
+    endpoint: str | None,
+    until: str,
+    on_closed: str,
+    verbosity: int,
+    limits: Limits,
+    *,
+    once: bool,
 ) -> None:
     """Deliver what the spool holds, in order, for as long as it takes.
 
@@ -37,7 +52,13 @@ def command(
     set_verbosity(verbosity)
     key, url = config.api_key(), config.endpoint(endpoint)
     with open_spool(spool_dir, limits=limits, create=True) as spool:
-        worker = UploadWorker(spool, AtomscaleDestination(url, key), until=Until.DRY if once else Until(until))
+        worker = UploadWorker(
+            spool,
+            AtomscaleDestination(url, key),
+            until=Until.DRY if once else Until(until),
+            on_closed=OnClosed(on_closed),
+            reads_clock=not config.skips_clock(),
+        )
         _stop_on_signals(worker)
         if not worker.run():
             fail("another worker delivers this spool already", "Nothing to do: it carries on.", code=BAD_NEWS)

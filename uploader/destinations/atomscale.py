@@ -2,20 +2,34 @@
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
-from spool import Chunk, Receipt, Stream
-from uploader import signals
+from spool import Chunk, ClockReading, Receipt, Stream
+from uploader import opening, signals
 from uploader.answers import meaning_of, retry_after_s
 from uploader.api import CONNECT_TIMEOUT_S, AtomscaleApi
+from uploader.clock import measure
 from uploader.config import ApiKey
-from uploader.destinations.base import Closed, Delivered, Ended, Refused, Ticket, TryLater
+from uploader.destinations.base import (
+    Closed,
+    Delivered,
+    Ended,
+    Linked,
+    Namesake,
+    Opened,
+    Refused,
+    Ticket,
+    TryLater,
+)
 from uploader.destinations.evidence import Evidence, evidence
+from uploader.errors import KeyRefused, RequestRefused, ServerUnreachable
 from uploader.exchange import Answer, exchange, printable
 from uploader.lines import Lines, Patience
 from uploader.meanings import Meaning, Row, Step
 from uploader.server_states import ServerState, server_state
+from uploader.stamps import Stamp
 
 PIECE_BYTES = 1 << 20
 """Between 0.25 and 4 MB a piece, httpx keeps up with curl (measured, docs/adr/0006)."""
@@ -31,6 +45,7 @@ URL_CHARS_MAX = 8192
 """No store takes a longer one; its path goes into every receipt."""
 
 _CHUNK_REFUSALS = frozenset({400, 413, 422})
+_T = TypeVar("_T")
 _CHUNK_KEY = re.compile(r"/frames/c/([0-9]{1,10})/0/0$", re.ASCII)
 
 
@@ -52,12 +67,45 @@ class AtomscaleDestination:
         self._api.close()
         self._storage.close()
 
-    def prepare(self, stream: Stream, chunk: Chunk) -> Ticket | TryLater | Refused | Closed:
+    def read_clock(self) -> ClockReading | None:
+        """See `Destination.read_clock`."""
+        measured = measure(self._api)
+        return None if measured is None else measured.reading()
+
+    def namesakes(self, name: str) -> Sequence[Namesake] | TryLater | Refused:
+        """See `Destination.namesakes`."""
+        return _asked(lambda: opening.namesakes(self._api, name))
+
+    def open(self, stream: Stream, name: str) -> Opened | TryLater | Refused:
+        """See `Destination.open`."""
+        return _asked(lambda: Opened(data_id=opening.create(self._api, stream.settings, name)))
+
+    def link(self, stream: Stream) -> Linked | TryLater | Refused:
+        """See `Destination.link`."""
+        data_id = stream.data_id
+        assert data_id is not None
+
+        def resolve_and_link() -> Linked:
+            links = opening.resolve(self._api, stream.settings)
+            opening.link(self._api, data_id, links)
+            return Linked(facts=links.facts())
+
+        return _asked(resolve_and_link)
+
+    def look(self, stream: Stream) -> TryLater | Closed | None:
+        """See `Destination.look`."""
+        state, words = self._state_of(stream)
+        if state in (ServerState.ENDED, ServerState.ERROR):
+            return Closed(words=words, by_person=state is ServerState.ENDED)
+        return TryLater(words=words) if state is ServerState.WAIT else None
+
+    def prepare(self, stream: Stream, chunk: Chunk, stamp: Stamp) -> Ticket | TryLater | Refused | Closed:
         """See `Destination.prepare`."""
-        answer = self._api.presign(chunk.chunk_idx, chunk_metadata(stream, chunk))
+        assert stream.data_id is not None
+        answer = self._api.presign(chunk.chunk_idx, chunk_metadata(stream, chunk, stamp))
         row = meaning_of(Step.PRESIGN, answer)
         if row.meaning is Meaning.ASK:
-            return self._asked(stream, answer)
+            return self._of_a_refusal(stream, answer)
         if row.meaning is not Meaning.DONE:
             return _try_later(row, answer)
         url = _upload_url(answer.json())
@@ -65,7 +113,7 @@ class AtomscaleDestination:
             return _try_later(signals.NO_URL, answer)
         if (named := _chunk_named_in(url)) not in (None, chunk.chunk_idx):
             return _try_later(signals.OTHER_PLACE, answer, f"the place of chunk {named}")
-        return Ticket(url=url, got_at_s=time.monotonic())
+        return Ticket(url=url, got_at_s=time.monotonic(), data_id=stream.data_id)
 
     def deliver(self, chunk: Chunk, ticket: Ticket, body: bytes) -> Delivered | TryLater | Refused:
         """See `Destination.deliver`."""
@@ -89,7 +137,7 @@ class AtomscaleDestination:
             return _try_later(row, answer)
         return _judged(chunk, ticket, answer, evidence(answer.headers, body))
 
-    def finish(self, stream: Stream) -> Ended | TryLater | Closed:
+    def finish(self, stream: Stream) -> Ended | TryLater:
         """See `Destination.finish`."""
         assert stream.data_id is not None
         answer = self._api.end_stream(stream.data_id)
@@ -101,17 +149,16 @@ class AtomscaleDestination:
         if row.meaning is not Meaning.ASK:
             return _try_later(row, answer)
         state, words = self._state_of(stream)
-        if state is ServerState.ENDED:
+        if state in (ServerState.ENDED, ServerState.ERROR):
+            # Everything is delivered: who ended it, and why, changes nothing about what arrived.
             return Ended(words=f"{answer.words}; {words}")
-        if state is ServerState.ERROR:
-            return Closed(words=words)
         return TryLater(words=f"{answer.words} ({answer.excerpt}); {words}")
 
-    def _asked(self, stream: Stream, answer: Answer) -> TryLater | Refused | Closed:
+    def _of_a_refusal(self, stream: Stream, answer: Answer) -> TryLater | Refused | Closed:
         """What a refused presign means, by what the catalogue says of the stream."""
         state, words = self._state_of(stream)
         if state in (ServerState.ENDED, ServerState.ERROR):
-            return Closed(words=words)
+            return Closed(words=words, by_person=state is ServerState.ENDED)
         if state is ServerState.ACTIVE and answer.status in _CHUNK_REFUSALS:
             return Refused(words=f"{answer.words}: {answer.excerpt}")
         return TryLater(words=f"{answer.words} ({answer.excerpt}); {words}")
@@ -138,12 +185,10 @@ class AtomscaleDestination:
         return parts.scheme in allowed and bool(parts.hostname) and is_plain
 
 
-def chunk_metadata(stream: Stream, chunk: Chunk) -> dict[str, str]:
+def chunk_metadata(stream: Stream, chunk: Chunk, stamp: Stamp) -> dict[str, str]:
     """What the presign request says about a chunk; every number is a string, as the protocol asks."""
     settings = stream.settings
     assert stream.data_id is not None
-    offset = 0 if stream.clock_offset_ms is None else round(stream.clock_offset_ms)
-    start = chunk.capture_start_ms_utc + offset
     metadata = {
         "data_id": stream.data_id,
         "data_stream": "rheed",
@@ -153,13 +198,25 @@ def chunk_metadata(stream: Stream, chunk: Chunk) -> dict[str, str]:
         "avg_frame_rate": str(settings.fps),
         "chunk_size": str(settings.chunk_size),
         "dims": f"{chunk.n},{chunk.height},{chunk.width}",
-        "start_unix_ms_utc": str(start),
-        "end_unix_ms_utc": str(int(start + chunk.n * 1000 / settings.fps)),
+        "start_unix_ms_utc": str(stamp.start_ms),
+        "end_unix_ms_utc": str(int(stamp.start_ms + chunk.n * 1000 / settings.fps)),
     }
-    if stream.clock_offset_ms is not None and stream.clock_uncertainty_ms is not None:
-        metadata["clock_offset_ms"] = str(offset)
-        metadata["clock_uncertainty_ms"] = str(stream.clock_uncertainty_ms)
+    if stamp.offset_ms is not None:
+        metadata["clock_offset_ms"] = str(stamp.offset_ms)
+        metadata["clock_uncertainty_ms"] = str(stamp.uncertainty_ms)
     return metadata
+
+
+def _asked(ask: Callable[[], _T]) -> _T | TryLater | Refused:
+    """What asking the API led to, with its errors as outcomes."""
+    try:
+        return ask()
+    except KeyRefused as error:
+        return TryLater(words=str(error), outage=True, key_refused=True, min_wait_s=KEY_PROBE_S)
+    except ServerUnreachable as error:
+        return TryLater(words=str(error), outage=error.is_outage, min_wait_s=error.min_wait_s)
+    except RequestRefused as error:
+        return Refused(words=str(error))
 
 
 def _upload_url(said: object) -> str | None:
@@ -198,6 +255,7 @@ def _judged(chunk: Chunk, ticket: Ticket, answer: Answer, found: Evidence) -> De
             server_date=answer.headers.get("date"),
             request_ids=dict(found.request_ids),
             url_path=urlsplit(ticket.url).path,
+            data_id=ticket.data_id,
         )
     )
 

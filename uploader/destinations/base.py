@@ -1,13 +1,15 @@
-"""What a destination is to the worker: three requests and a small vocabulary of outcomes.
+"""What a destination is to the worker: a few requests and a small vocabulary of outcomes.
 
 A destination never retries, never sleeps and never touches the spool. It says what one try led to; the
 outcome also says whether trying again can help.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from spool import Chunk, Receipt, Stream
+from spool import Chunk, ClockReading, Receipt, Stream
+from uploader.stamps import Stamp
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,10 +19,12 @@ class Ticket:
     Attributes:
         url: where to; holds a signature, so it is never logged or stored.
         got_at_s: when it was given, on the monotonic clock.
+        data_id: of the part that the chunk goes to.
     """
 
     url: str
     got_at_s: float
+    data_id: str
 
     def __repr__(self) -> str:
         return "Ticket(***)"
@@ -73,9 +77,45 @@ class Refused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Closed:
-    """The destination has ended the stream: for good, and about no chunk in particular."""
+    """The destination has ended the stream's latest part: for good, and about no chunk in particular.
+
+    Attributes:
+        by_person: somebody wished it so; ``False`` when the destination's own rules ended it.
+    """
 
     words: str
+    by_person: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """The destination has a part for the stream, and this is its id."""
+
+    data_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Namesake:
+    """A part that the destination has under a name, whoever opened it.
+
+    Attributes:
+        data_id: its id.
+        is_linked: it has a sample or tags already.
+    """
+
+    data_id: str
+    is_linked: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Linked:
+    """The stream's latest part is linked to everything that its settings name.
+
+    Attributes:
+        facts: to what, by the destination's own ids; for the ledger.
+    """
+
+    facts: Mapping[str, object]
 
 
 class Destination(Protocol):
@@ -84,7 +124,27 @@ class Destination(Protocol):
     url: str
     """Its name: what `StreamSettings.destination` says."""
 
-    def prepare(self, stream: Stream, chunk: Chunk) -> Ticket | TryLater | Refused | Closed:
+    def read_clock(self) -> ClockReading | None:
+        """Measure the destination's clock against this host's; ``None`` when it has none, or does not answer."""
+        ...
+
+    def namesakes(self, name: str) -> Sequence[Namesake] | TryLater | Refused:
+        """The parts that exist under exactly this name; ``Refused`` where that cannot be told."""
+        ...
+
+    def open(self, stream: Stream, name: str) -> Opened | TryLater | Refused:
+        """Ask for a part that takes the stream's chunks."""
+        ...
+
+    def link(self, stream: Stream) -> Linked | TryLater | Refused:
+        """Link the latest part to what the stream's settings name; doing it twice changes nothing."""
+        ...
+
+    def look(self, stream: Stream) -> TryLater | Closed | None:
+        """Whether the latest part takes chunks; ``None`` when nothing speaks against it."""
+        ...
+
+    def prepare(self, stream: Stream, chunk: Chunk, stamp: Stamp) -> Ticket | TryLater | Refused | Closed:
         """Ask for leave to send a chunk; may happen while the one before is being sent."""
         ...
 
@@ -92,7 +152,7 @@ class Destination(Protocol):
         """Send a chunk's bytes, once."""
         ...
 
-    def finish(self, stream: Stream) -> Ended | TryLater | Closed:
+    def finish(self, stream: Stream) -> Ended | TryLater:
         """Ask for the end of the stream, once everything is delivered."""
         ...
 

@@ -29,6 +29,7 @@ from uploader.errors import UploaderError
 from uploader.gate import Gate
 from uploader.lines import Lines
 from uploader.opening import open_on_server
+from uploader.stamps import Stamp
 
 NAME = "answers"
 _KEY = "a-k3y-that-must-not-be-seen"
@@ -160,7 +161,7 @@ class _Bench:
         return (measure(self._api),), False
 
     def _prepare(self, server: HostileServer) -> tuple[Sequence[object], bool]:
-        outcome = self._destination.prepare(self._stream, self._chunk)
+        outcome = self._destination.prepare(self._stream, self._chunk, Stamp(start_ms=0))
         if not isinstance(outcome, Ticket):
             return (outcome,), False
         server.url = outcome.url
@@ -169,7 +170,7 @@ class _Bench:
 
     def _deliver(self, server: HostileServer) -> tuple[Sequence[object], bool]:
         server.url = f"https://store.example/k?X-Amz-Signature={SIGNATURE}"
-        found = self._destination.deliver(self._chunk, Ticket(url=server.url, got_at_s=0.0), self._body)
+        found = self._destination.deliver(self._chunk, _ticket(server.url), self._body)
         return (found,), isinstance(found, Delivered)
 
     def _finish(self, _: HostileServer) -> tuple[Sequence[object], bool]:
@@ -251,3 +252,7 @@ def _words(said: object) -> str:
     if fields is None:
         return str(said)
     return " ".join(_words(getattr(said, name)) for name in fields)
+
+
+def _ticket(url: str) -> Ticket:
+    return Ticket(url=url, got_at_s=0.0, data_id="d-1")

@@ -1,0 +1,179 @@
+"""Beginning a stream while a person, or a camera, waits: on the server within a few seconds, or here without it.
+
+What the server refuses is raised at once: a person is there. When it cannot be reached in time the stream begins
+here, and a worker opens it on the server later; see `uploader.parts`.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from spool import StreamSettings
+from uploader import opening
+from uploader.api import AtomscaleApi
+from uploader.clock import ClockMeasurement, measure
+from uploader.config import ApiKey
+from uploader.errors import KeyRefused, RequestRefused, ServerUnreachable
+from uploader.parts import NOT_YET
+
+OPEN_TIMEOUT_S = 5.0
+_NAMESAKES_S = 1.5
+"""A large catalogue must not be what the recording waits for."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """How far the server got.
+
+    Attributes:
+        data_id: its id for the stream; ``None`` when it did not get so far.
+        links: what the stream is linked to there.
+        unlinked: why it is not linked yet, if it is to be.
+        asked: the server may have opened the stream, but its answer did not come.
+        is_name_free: see `spool.Part`.
+        clock: its clock against ours, if that could be measured.
+        why: what kept the server; ``None`` when nothing did.
+    """
+
+    data_id: str | None
+    links: dict[str, Any]
+    unlinked: str | None
+    asked: bool
+    is_name_free: bool
+    clock: ClockMeasurement | None
+    why: str | None
+
+
+def begin(
+    endpoint: str,
+    key: ApiKey,
+    settings: StreamSettings,
+    *,
+    timeout_s: float,
+    knows: Callable[[str], bool],
+    reads_clock: bool,
+) -> Begun:
+    """Open a stream on the server, for at most so long.
+
+    Args:
+        endpoint: the API's base URL.
+        key: the API key.
+        settings: of the stream.
+        timeout_s: how long to wait; 0 for not asking at all.
+        knows: whether a data_id is of a stream of this spool.
+        reads_clock: whether the clock is measured as well.
+
+    Raises:
+        KeyRefused, RequestRefused: the server answered, and said no; nothing is open.
+    """
+    attempt = _Attempt(settings, knows)
+    if timeout_s > 0:
+        thread = threading.Thread(
+            target=attempt.run, args=(endpoint, key, timeout_s, reads_clock), name="framespool-open", daemon=True
+        )
+        thread.start()
+        thread.join(timeout_s)
+    return attempt.give_up(timeout_s)
+
+
+class _GivenUp(Exception):
+    """The recording has begun without the server."""
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """One opening, in a thread that may be left behind: looking a name up cannot be interrupted."""
+
+    settings: StreamSettings
+    knows: Callable[[str], bool]
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    is_given_up: bool = False
+    is_name_free: bool = False
+    asked: bool = False
+    data_id: str | None = None
+    links: opening.Links | None = None
+    clock: ClockMeasurement | None = None
+    error: Exception | None = None
+
+    def run(self, endpoint: str, key: ApiKey, timeout_s: float, reads_clock: bool) -> None:
+        """Take the steps, as far as somebody waits for them."""
+        try:
+            self._look_for_namesakes(endpoint, key, min(timeout_s, _NAMESAKES_S))
+            with AtomscaleApi(endpoint, key, timeout_s=timeout_s) as api:
+                self._open(api)
+                if reads_clock:
+                    self.clock = measure(api)
+        except _GivenUp:
+            pass
+        except Exception as error:  # noqa: BLE001 - handed over to whoever waits
+            self.error = error
+
+    def give_up(self, timeout_s: float) -> Begun:
+        """What is known now; from now on the thread begins nothing."""
+        with self.lock:
+            self.is_given_up = True
+            error, data_id, links = self.error, self.data_id, self.links
+        if error is not None and not isinstance(error, ServerUnreachable):
+            raise error
+        settings = self.settings
+        is_to_be_linked = links is None and bool(settings.physical_sample or settings.tags)
+        why = str(error) if error is not None else f"there was no answer within {timeout_s:g} s"
+        return Begun(
+            data_id=data_id,
+            links={} if links is None else links.facts(),
+            unlinked=NOT_YET if data_id is not None and is_to_be_linked else None,
+            asked=self.asked and data_id is None,
+            is_name_free=self.is_name_free,
+            clock=self.clock,
+            why=None if data_id is not None else why,
+        )
+
+    def _look_for_namesakes(self, endpoint: str, key: ApiKey, timeout_s: float) -> None:
+        with AtomscaleApi(endpoint, key, timeout_s=timeout_s) as api:
+            try:
+                found = opening.namesakes(api, self.settings.name)
+            except (KeyRefused, RequestRefused):
+                return  # what follows says it better
+            except ServerUnreachable as error:
+                if error.is_outage and not error.was_slow:
+                    raise  # nothing that follows would get through either
+                return
+        self.is_name_free = all(self.knows(one.data_id) for one in found)
+
+    def _open(self, api: AtomscaleApi) -> None:
+        links = opening.resolve(api, self.settings)
+        with self.lock:
+            self._must_be_awaited()
+            self.asked = True
+        try:
+            data_id = opening.create(api, self.settings, self.settings.name)
+        except (KeyRefused, RequestRefused):
+            self.asked = False
+            raise
+        except ServerUnreachable as error:
+            self.asked = error.was_sent
+            raise
+        with self.lock:
+            if self.is_given_up and not self.is_name_free:
+                opening.end_again(api, data_id)  # nobody could find it again
+            self._must_be_awaited()
+            self.data_id = data_id
+        try:
+            opening.link(api, data_id, links)
+        except ServerUnreachable as error:
+            _log.warning("%s is not linked yet: %s", data_id, error)
+        except BaseException:
+            self.data_id = None
+            self.asked = False
+            opening.end_again(api, data_id)
+            raise
+        else:
+            self.links = links
+
+    def _must_be_awaited(self) -> None:
+        if self.is_given_up:
+            raise _GivenUp

@@ -1,0 +1,127 @@
+"""The parts of a stream at its destination: opening them, never two for one, and linking them.
+
+A part is asked for in two steps, each on record before the next: that it is about to be asked for, and its
+data_id. Between the two a crash, or an answer that was lost, leaves a question: does the destination have it?
+It is answered by name, where a name can answer it: the destination had no stream of that name before
+(`spool.Part.is_name_free`), so the one that it has now is ours. Where another lab PC uses the same name nothing
+is taken for ours: an empty part too many is untidy, chunks of two acquisitions in one would be a loss.
+"""
+
+import logging
+import time
+
+from spool import LeasedStream, Part, Stream
+from uploader.destinations.base import Destination, Linked, Namesake, Opened, Refused, TryLater
+
+SETTLES_S = 25.0
+"""A destination that was asked by somebody else, who is gone, has answered after so long, or never will."""
+LINK_AGAIN_S = 300.0
+LINK_SOON_S = 15.0
+NOT_YET = "it is not linked yet"
+_NAMESAKE_TRIES = 3
+
+_log = logging.getLogger(__name__)
+
+
+class Parts:
+    """Opens and links the parts of one leased stream; used by one thread at a time."""
+
+    def __init__(self, lease: LeasedStream, destination: Destination) -> None:
+        self._lease = lease
+        self._destination = destination
+        self._began_s = time.monotonic()
+        self._asked_here = False
+        self._namesake_tries = 0
+        self._next_link_s = 0.0
+
+    def open(self, stream: Stream) -> Opened | TryLater | Refused:
+        """Try once to get a part that takes chunks."""
+        part = stream.asked_part
+        if part is None:
+            name = part_name(stream)
+            found = self._namesakes(name)
+            if isinstance(found, TryLater):
+                return found
+            part = self._lease.part_asked(name, is_name_free=found == [])
+            self._asked_here = True
+        else:
+            there = self._already_there(part)
+            if there is not None:
+                return there
+        outcome = self._destination.open(stream, part.name)
+        if isinstance(outcome, Opened):
+            self._record(stream, outcome.data_id)
+        return outcome
+
+    def link(self, stream: Stream) -> Linked | TryLater | Refused | None:
+        """Try once to link the latest part, if that is owed and it is time; ``None`` when it is not."""
+        if stream.unlinked is None or time.monotonic() < self._next_link_s:
+            return None
+        outcome = self._destination.link(stream)
+        match outcome:
+            case Linked(facts=facts):
+                self._lease.linked(dict(facts))
+            case Refused(words=words):
+                self._next_link_s = time.monotonic() + LINK_AGAIN_S
+                if words != stream.unlinked:
+                    self._lease.link_failed(words)
+                    _log.error("%s: it is not linked: %s. Frames go on.", stream.stream_id, words)
+            case TryLater(words=words):
+                self._next_link_s = time.monotonic() + LINK_SOON_S
+                _log.warning("%s: it is not linked yet: %s", stream.stream_id, words)
+        return outcome
+
+    def _already_there(self, part: Part) -> Opened | TryLater | None:
+        """The part that was asked for before, if the destination turns out to have it."""
+        if not self._asked_here and (left := self._settles_in_s(part)) > 0:
+            return TryLater(
+                words="the server may still be opening the stream that it was asked for", min_wait_s=left
+            )
+        if not part.is_name_free:
+            _log.warning(
+                "%s: whether the server has opened %r cannot be told by its name; it is asked once more",
+                self._lease.stream_id,
+                part.name,
+            )
+            return None
+        found = self._namesakes(part.name)
+        if isinstance(found, TryLater):
+            return found
+        ours = [one.data_id for one in found or () if not one.is_linked]
+        if len(ours) != 1:
+            return None
+        _log.warning("%s: the server has it already, as %s", self._lease.stream_id, ours[0])
+        self._record(self._lease.stream(), ours[0])
+        return Opened(data_id=ours[0])
+
+    def _settles_in_s(self, part: Part) -> float:
+        # By the host clock, which may have been set since: never longer than if it was asked for just now.
+        asked_for_s = time.time() - part.asked_at_ms / 1000
+        waited_s = time.monotonic() - self._began_s
+        return SETTLES_S - max(asked_for_s if asked_for_s > 0 else 0.0, waited_s)
+
+    def _namesakes(self, name: str) -> list[Namesake] | TryLater | None:
+        """What the destination has under a name and this spool does not know; ``None`` where it cannot be told."""
+        found = self._destination.namesakes(name)
+        if isinstance(found, TryLater):
+            self._namesake_tries += 1
+            # Only asking for the part itself shows whether the destination is there.
+            return found if found.outage and self._namesake_tries < _NAMESAKE_TRIES else None
+        self._namesake_tries = 0
+        if isinstance(found, Refused):
+            return None
+        return [one for one in found if not self._lease.knows(one.data_id)]
+
+    def _record(self, stream: Stream, data_id: str) -> None:
+        settings = stream.settings
+        is_to_be_linked = settings.physical_sample is not None or bool(settings.tags)
+        self._lease.part_opened(data_id, unlinked=NOT_YET if is_to_be_linked else None)
+        self._next_link_s = 0.0
+        self._asked_here = False
+        _log.info("%s: open at the server as %s", self._lease.stream_id, data_id)
+
+
+def part_name(stream: Stream) -> str:
+    """What the destination is to call the stream's next part."""
+    number = len(stream.parts) + 1
+    return stream.settings.name if number == 1 else f"{stream.settings.name} (continued {number})"
