@@ -245,6 +245,7 @@ def test_a_port_at_which_nobody_listens_is_a_problem() -> None:
         found = examined(f"http://127.0.0.1:{port}")
     assert found["connection"].verdict == "problem"
     assert "nobody listens" in found["connection"].seen
+    assert "the endpoint's host and port" in (found["connection"].advice or "")
     assert found["server"].seen == "connection failed"
 
 

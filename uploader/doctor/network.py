@@ -18,6 +18,7 @@ from uploader.signals import TABLE
 from uploader.transport_faults import Fault
 
 _ADDRESSES_MAX = 8
+_KEPT = "What is recorded stays in the spool, and is delivered as soon as the server answers."
 
 
 def proxy(subject: Subject) -> Finding:
@@ -70,8 +71,9 @@ def connection(subject: Subject) -> Finding:
     seen = f"port {way.port} of {'the proxy' if way.through else 'the server'}: {', '.join(told)}"
     times = [outcome for outcome in tried if isinstance(outcome, float)]
     if not times:
-        faults = [outcome for outcome in tried if isinstance(outcome, Fault)]
-        return problem(seen, advice_of(row_of(faults[0])), connected=0, addresses=len(found))
+        what = "HTTPS_PROXY and NO_PROXY" if way.through else "the endpoint's host and port"
+        advice = f"Look at {what}, the cable and the firewall. {_KEPT}"
+        return problem(seen, advice, connected=0, addresses=len(found))
     numbers: dict[str, Number] = {"connected": len(times), "addresses": len(found), "connect_s": min(times)}
     if tried[0] is Fault.CONNECT_TIMEOUT:
         advice = (
@@ -90,8 +92,7 @@ def row_of(fault: Fault) -> Row:
 def advice_of(row: Row) -> str:
     """A person's part of what is done about a signal: what the row says besides the worker's part."""
     persons = row.does.partition(". ")[2]
-    kept = "What is recorded stays in the spool, and is delivered as soon as the server answers."
-    return f"{persons}. {kept}" if persons else kept
+    return f"{persons}. {_KEPT}" if persons else _KEPT
 
 
 def _is_address(host: str) -> bool:
