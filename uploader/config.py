@@ -57,6 +57,13 @@ def api_key(given: str | None = None, environ: Mapping[str, str] = os.environ) -
     return ApiKey(text)
 
 
+def key_variables(environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+    """The variables that hold different keys; the first one's counts."""
+    held = {name: environ.get(name, "").strip() for name in KEY_VARIABLES}
+    first = {text: name for name, text in reversed(held.items()) if text}
+    return tuple(name for name in KEY_VARIABLES if name in first.values())
+
+
 def endpoint(given: str | None = None, environ: Mapping[str, str] = os.environ) -> str:
     """The server's base URL in its one spelling, without a slash at its end.
 

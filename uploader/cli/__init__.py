@@ -14,6 +14,7 @@ COMMANDS = {
     "check": "uploader.cli.check",
     "demo": "uploader.cli.demo",
     "discard": "uploader.cli.discard",
+    "doctor": "uploader.cli.doctor",
     "export": "uploader.cli.export",
     "finalize": "uploader.cli.finalize",
     "key": "uploader.cli.key",
