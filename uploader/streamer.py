@@ -30,6 +30,7 @@ from uploader.api import AtomscaleApi
 from uploader.clock import ClockMeasurement, measure
 from uploader.destinations.atomscale import AtomscaleDestination
 from uploader.errors import ConfigurationError
+from uploader.keys import Keys
 from uploader.opening import end_again, open_on_server
 from uploader.reports import ClockReport, FinalizeReport, SpoolReport
 from uploader.settings import stream_settings
@@ -52,7 +53,8 @@ class RHEEDStreamer:
     """Streams RHEED video: every chunk is durable here before ``push`` returns, and delivered from here.
 
     Args:
-        api_key: falls back to ``AS_API_KEY``, then ``ATOMSCALE_API_KEY``; kept in memory only.
+        api_key: falls back to ``AS_API_KEY``, then ``ATOMSCALE_API_KEY``, the key file, the system keyring;
+            kept in memory only.
         endpoint: the server's base URL; falls back to ``AS_API_ENDPOINT``.
         verbosity: 0 (silent) to 4 (everything) to the terminal; ``None`` leaves logging to the caller.
         spool_dir: the spool folder; falls back to ``ATOMSCALE_SPOOL_DIR``, then the user's data directory.
@@ -84,8 +86,9 @@ class RHEEDStreamer:
             set_verbosity(verbosity)
         if worker not in get_args(WorkerKind):
             raise ConfigurationError(f"worker is {worker!r}, not one of {', '.join(get_args(WorkerKind))}")
-        self._key = config.api_key(api_key)
         self._endpoint = config.endpoint(endpoint)
+        self._keys = Keys(self._endpoint, api_key)
+        self._keys.current()  # none at all is told here, before anything is begun
         try:
             self._limits = Limits(
                 max_bytes=spool_max_bytes,
@@ -96,7 +99,7 @@ class RHEEDStreamer:
             raise ConfigurationError(f"spool_{error}") from error
         self._kind = worker
         self._spool = Spool(config.spool_dir(spool_dir), limits=self._limits)
-        self._process = WorkerProcess(self._spool, self._endpoint, self._key, self._limits)
+        self._process = WorkerProcess(self._spool, self._endpoint, self._keys, self._limits)
         self._thread: tuple[UploadWorker, threading.Thread] | None = None
         self._starting = threading.Lock()
         self._clock: ClockMeasurement | None = None
@@ -156,7 +159,7 @@ class RHEEDStreamer:
             tags=tags,
             azimuth=azimuth,
         )
-        with AtomscaleApi(self._endpoint, self._key) as api:
+        with AtomscaleApi(self._endpoint, self._keys) as api:
             if not config.skips_clock():
                 self._clock = measure(api) or self._clock
             opened = open_on_server(api, settings)
@@ -334,7 +337,7 @@ class RHEEDStreamer:
 
     def _start_thread(self) -> tuple[UploadWorker, threading.Thread]:
         spool = Spool(self._spool.root, limits=self._limits)
-        destination = AtomscaleDestination(self._endpoint, self._key)
+        destination = AtomscaleDestination(self._endpoint, self._keys)
         worker = UploadWorker(spool, destination)
 
         def deliver() -> None:

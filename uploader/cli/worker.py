@@ -14,6 +14,7 @@ from uploader import config
 from uploader.cli.common import BAD_NEWS, fail, open_spool, plain_errors, spool_option
 from uploader.cli.limits import limit_options
 from uploader.destinations.atomscale import AtomscaleDestination
+from uploader.keys import Keys
 from uploader.verbosity import set_verbosity
 from uploader.worker import Until, UploadWorker
 
@@ -31,13 +32,16 @@ def command(
 ) -> None:
     """Deliver what the spool holds, in order, for as long as it takes.
 
-    The API key comes from AS_API_KEY. Stop it with Ctrl-C or SIGTERM: uploads under way get five seconds, and
-    what was not acknowledged is sent again by the next worker.
+    The API key comes from AS_API_KEY, the key file or the system keyring ('framespool login'); when it is refused,
+    a newer one there is taken up. Stop it with Ctrl-C or SIGTERM: uploads under way get five seconds, and what was
+    not acknowledged is sent again by the next worker.
     """
     set_verbosity(verbosity)
-    key, url = config.api_key(), config.endpoint(endpoint)
+    url = config.endpoint(endpoint)
+    keys = Keys(url)
+    keys.current()  # none at all is told here, before anything is begun
     with open_spool(spool_dir, limits=limits, create=True) as spool:
-        worker = UploadWorker(spool, AtomscaleDestination(url, key), until=Until.DRY if once else Until(until))
+        worker = UploadWorker(spool, AtomscaleDestination(url, keys), until=Until.DRY if once else Until(until))
         _stop_on_signals(worker)
         if not worker.run():
             fail("another worker delivers this spool already", "Nothing to do: it carries on.", code=BAD_NEWS)
