@@ -5,9 +5,12 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
+from uploader.answers import meaning_of
 from uploader.config import ApiKey
 from uploader.exchange import Answer, exchange
+from uploader.keys import Keys
 from uploader.lines import Lines, Patience
+from uploader.meanings import Meaning, Step
 
 CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 20.0
@@ -18,13 +21,13 @@ class AtomscaleApi:
 
     Args:
         endpoint: the base URL.
-        key: the API key.
+        key: the API key, or where to ask for one: a request whose key is refused is repeated with each other key.
         timeout_s: how long an answer may take; connecting has at most `CONNECT_TIMEOUT_S` of it.
     """
 
-    def __init__(self, endpoint: str, key: ApiKey, *, timeout_s: float = ANSWER_TIMEOUT_S) -> None:
+    def __init__(self, endpoint: str, key: ApiKey | Keys, *, timeout_s: float = ANSWER_TIMEOUT_S) -> None:
         self.endpoint = endpoint
-        self._key = key
+        self._keys = key if isinstance(key, Keys) else Keys.only(endpoint, key)
         self._lines = Lines()
         self._patience = Patience(
             connect_s=min(timeout_s, CONNECT_TIMEOUT_S), stall_s=timeout_s, sending_s=timeout_s, answer_s=timeout_s
@@ -105,10 +108,27 @@ class AtomscaleApi:
         return self._get("/data_entries/")
 
     def _get(self, path: str, *, params: Mapping[str, str] | None = None) -> Answer:
-        return self._ask("GET", path, headers=self._headers(), params=params)
+        return self._ask_with_key("GET", path, params=params)
 
     def _post(self, path: str, body: object, *, params: Mapping[str, str] | None = None) -> Answer:
-        return self._ask("POST", path, headers=self._headers(), params=params, body=body)
+        return self._ask_with_key("POST", path, params=params, body=body)
+
+    def _ask_with_key(
+        self, method: str, path: str, *, params: Mapping[str, str] | None = None, body: object = None
+    ) -> Answer:
+        key, refused = self._keys.current(), list[ApiKey]()
+        while True:
+            answer = self._ask(method, path, headers={"X-API-KEY": key.reveal()}, params=params, body=body)
+            meaning = meaning_of(Step.API, answer).meaning
+            if meaning is not Meaning.PAUSED:
+                if refused and meaning is not Meaning.OUTAGE:
+                    self._keys.use(key)
+                return answer
+            refused.append(key)
+            another = self._keys.renewed(*refused)
+            if another is None:
+                return answer
+            key = another
 
     def _ask(
         self,
@@ -128,7 +148,6 @@ class AtomscaleApi:
             params=params,
             body_json=body,
         )
-        return answer.without(self._key.reveal())
-
-    def _headers(self) -> dict[str, str]:
-        return {"X-API-KEY": self._key.reveal()}
+        for secret in self._keys.secrets():
+            answer = answer.without(secret)
+        return answer

@@ -14,8 +14,8 @@ from spool import StreamSettings
 from uploader import opening
 from uploader.api import AtomscaleApi
 from uploader.clock import ClockMeasurement, measure
-from uploader.config import ApiKey
 from uploader.errors import KeyRefused, RequestRefused, ServerUnreachable
+from uploader.keys import Keys
 from uploader.parts import NOT_YET
 
 OPEN_TIMEOUT_S = 5.0
@@ -50,7 +50,7 @@ class Begun:
 
 def begin(
     endpoint: str,
-    key: ApiKey,
+    keys: Keys,
     settings: StreamSettings,
     *,
     timeout_s: float,
@@ -61,7 +61,7 @@ def begin(
 
     Args:
         endpoint: the API's base URL.
-        key: the API key.
+        keys: the API key, and those that may follow it.
         settings: of the stream.
         timeout_s: how long to wait; 0 for not asking at all.
         knows: whether a data_id is of a stream of this spool.
@@ -73,7 +73,7 @@ def begin(
     attempt = _Attempt(settings, knows)
     if timeout_s > 0:
         thread = threading.Thread(
-            target=attempt.run, args=(endpoint, key, timeout_s, reads_clock), name="framespool-open", daemon=True
+            target=attempt.run, args=(endpoint, keys, timeout_s, reads_clock), name="framespool-open", daemon=True
         )
         thread.start()
         thread.join(timeout_s)
@@ -99,11 +99,11 @@ class _Attempt:
     clock: ClockMeasurement | None = None
     error: Exception | None = None
 
-    def run(self, endpoint: str, key: ApiKey, timeout_s: float, reads_clock: bool) -> None:
+    def run(self, endpoint: str, keys: Keys, timeout_s: float, reads_clock: bool) -> None:
         """Take the steps, as far as somebody waits for them."""
         try:
-            self._look_for_namesakes(endpoint, key, min(timeout_s, _NAMESAKES_S))
-            with AtomscaleApi(endpoint, key, timeout_s=timeout_s) as api:
+            self._look_for_namesakes(endpoint, keys, min(timeout_s, _NAMESAKES_S))
+            with AtomscaleApi(endpoint, keys, timeout_s=timeout_s) as api:
                 self._open(api)
                 if reads_clock:
                     self.clock = measure(api)
@@ -132,8 +132,8 @@ class _Attempt:
             why=None if data_id is not None else why,
         )
 
-    def _look_for_namesakes(self, endpoint: str, key: ApiKey, timeout_s: float) -> None:
-        with AtomscaleApi(endpoint, key, timeout_s=timeout_s) as api:
+    def _look_for_namesakes(self, endpoint: str, keys: Keys, timeout_s: float) -> None:
+        with AtomscaleApi(endpoint, keys, timeout_s=timeout_s) as api:
             try:
                 found = opening.namesakes(api, self.settings.name)
             except (KeyRefused, RequestRefused):

@@ -12,9 +12,14 @@ from uploader.errors import ConfigurationError
 
 DEFAULT_ENDPOINT = "https://api.atomscale.ai"
 KEY_VARIABLES = ("AS_API_KEY", "ATOMSCALE_API_KEY")
+KEY_FILE_VARIABLE = "AS_API_KEY_FILE"
 ENDPOINT_VARIABLE = "AS_API_ENDPOINT"
 SPOOL_VARIABLE = "ATOMSCALE_SPOOL_DIR"
 SKIP_CLOCK_VARIABLE = "ATOMSCALE_SKIP_CLOCK_SYNC"
+NO_KEY_HINT = (
+    f"Set {KEY_VARIABLES[0]} in the environment, pass api_key=, write it to a private file and name that in "
+    f"{KEY_FILE_VARIABLE}, or store it with 'framespool login'."
+)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _PLAIN_URL = re.compile(r"[A-Za-z0-9.:/\[\]_~%+-]+")
 
@@ -30,6 +35,12 @@ class ApiKey:
     def __repr__(self) -> str:
         return "ApiKey('***')"
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ApiKey) and self._text == other._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
     def reveal(self) -> str:
         """The key itself, for the one place that sends it and for a worker's environment."""
         return self._text
@@ -44,15 +55,29 @@ def api_key(given: str | None = None, environ: Mapping[str, str] = os.environ) -
     Raises:
         ConfigurationError: there is none, or it cannot be sent as a header.
     """
+    key = stated_key(given, environ)
+    if key is None:
+        raise ConfigurationError("there is no API key", hint=NO_KEY_HINT)
+    return key
+
+
+def stated_key(given: str | None = None, environ: Mapping[str, str] = os.environ) -> ApiKey | None:
+    """The same, with ``None`` where there is none."""
     if given is not None and not isinstance(given, str):
         raise ConfigurationError(f"the API key is of type {type(given).__name__}, not text")
     candidates = (given, *(environ.get(name) for name in KEY_VARIABLES))
-    text = next((one.strip() for one in candidates if one and one.strip()), None)
-    if text is None:
-        raise ConfigurationError(
-            "there is no API key", hint=f"Set {KEY_VARIABLES[0]} in the environment, or pass api_key=."
-        )
-    if not text.isascii() or not text.isprintable():
+    text = next((one for one in candidates if one and one.strip()), None)
+    return None if text is None else usable_key(text)
+
+
+def usable_key(text: str) -> ApiKey:
+    """A text as the key, without the space around it.
+
+    Raises:
+        ConfigurationError: it cannot be sent as a header; the error does not show it.
+    """
+    text = text.strip()
+    if not text or not text.isascii() or not text.isprintable():
         raise ConfigurationError("the API key has characters that cannot be sent", hint="Copy the key again.")
     return ApiKey(text)
 
@@ -62,6 +87,16 @@ def key_variables(environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:
     held = {name: environ.get(name, "").strip() for name in KEY_VARIABLES}
     first = {text: name for name, text in reversed(held.items()) if text}
     return tuple(name for name in KEY_VARIABLES if name in first.values())
+
+
+def key_file(environ: Mapping[str, str] = os.environ) -> tuple[Path, bool]:
+    """Where the key file is looked for, and whether somebody has named it."""
+    if named := environ.get(KEY_FILE_VARIABLE, "").strip():
+        try:
+            return Path(named).expanduser().absolute(), True
+        except RuntimeError as error:
+            raise ConfigurationError(f"the key file cannot be told: {error}") from error
+    return Path(platformdirs.user_config_dir("framespool", appauthor=False)) / "key", False
 
 
 def endpoint(given: str | None = None, environ: Mapping[str, str] = os.environ) -> str:

@@ -66,7 +66,7 @@ class ServerUnreachable(UploaderError):
 class KeyRefused(UploaderError):
     """The server does not accept the API key."""
 
-    hint = "Set AS_API_KEY to a valid key. Nothing that was spooled is lost."
+    hint = "Set AS_API_KEY to a valid key, or store one with 'framespool login'. Nothing that was spooled is lost."
 
 
 class RequestRefused(UploaderError):

@@ -34,6 +34,7 @@ from uploader.clock import ClockMeasurement
 from uploader.delivery import OnClosed
 from uploader.destinations.atomscale import AtomscaleDestination
 from uploader.errors import ConfigurationError
+from uploader.keys import Keys
 from uploader.opening import end_again
 from uploader.reports import ClockReport, FinalizeReport, SpoolReport
 from uploader.settings import open_timeout, stream_settings
@@ -56,7 +57,8 @@ class RHEEDStreamer:
     """Streams RHEED video: every chunk is durable here before ``push`` returns, and delivered from here.
 
     Args:
-        api_key: falls back to ``AS_API_KEY``, then ``ATOMSCALE_API_KEY``; kept in memory only.
+        api_key: falls back to ``AS_API_KEY``, then ``ATOMSCALE_API_KEY``, the key file, the system keyring;
+            kept in memory only.
         endpoint: the server's base URL; falls back to ``AS_API_ENDPOINT``.
         verbosity: 0 (silent) to 4 (everything) to the terminal; ``None`` leaves logging to the caller.
         spool_dir: the spool folder; falls back to ``ATOMSCALE_SPOOL_DIR``, then the user's data directory.
@@ -97,8 +99,9 @@ class RHEEDStreamer:
             raise ConfigurationError(f"on_closed is {on_closed!r}, not one of {', '.join(OnClosed)}")
         self._open_timeout_s = open_timeout(open_timeout_s)
         self._on_closed = OnClosed(on_closed)
-        self._key = config.api_key(api_key)
         self._endpoint = config.endpoint(endpoint)
+        self._keys = Keys(self._endpoint, api_key)
+        self._keys.current()  # none at all is told here, before anything is begun
         try:
             self._limits = Limits(
                 max_bytes=spool_max_bytes,
@@ -110,7 +113,7 @@ class RHEEDStreamer:
         self._kind = worker
         self._spool = Spool(config.spool_dir(spool_dir), limits=self._limits)
         self._process = WorkerProcess(
-            self._spool, self._endpoint, self._key, self._limits, on_closed=self._on_closed
+            self._spool, self._endpoint, self._keys, self._limits, on_closed=self._on_closed
         )
         self._thread: tuple[UploadWorker, threading.Thread] | None = None
         self._starting = threading.Lock()
@@ -175,7 +178,7 @@ class RHEEDStreamer:
         )
         begun = begin(
             self._endpoint,
-            self._key,
+            self._keys,
             settings,
             timeout_s=self._open_timeout_s,
             knows=self._knows,
@@ -339,7 +342,7 @@ class RHEEDStreamer:
                 self._spool.note_clock(stream.stream_id, begun.clock.reading())
         except BaseException:
             if begun.data_id is not None:
-                with AtomscaleApi(self._endpoint, self._key) as api:
+                with AtomscaleApi(self._endpoint, self._keys) as api:
                     end_again(api, begun.data_id)
             raise
         return stream
@@ -389,7 +392,7 @@ class RHEEDStreamer:
 
     def _start_thread(self) -> tuple[UploadWorker, threading.Thread]:
         spool = Spool(self._spool.root, limits=self._limits)
-        destination = AtomscaleDestination(self._endpoint, self._key)
+        destination = AtomscaleDestination(self._endpoint, self._keys)
         worker = UploadWorker(spool, destination, on_closed=self._on_closed, reads_clock=not config.skips_clock())
 
         def deliver() -> None:

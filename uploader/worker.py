@@ -110,15 +110,17 @@ class UploadWorker:
                 self._say_hello(again=had_its_turn)
                 had_its_turn = True
                 self._look_after_streams()
-                self._let_go()
+                self._let_go(keep_leases=self._gate.key_refused)
             finally:
                 lock.release()
             if self._gate.key_refused:
-                # While the lock is free, a worker with a better key can take over.
+                # While the lock is free, a worker with a better key can take over. The leases are kept: if none
+                # does, this one goes on by itself as soon as a key is accepted.
                 self._stopped.wait(KEY_PAUSE_S)
             elif self._stopped.is_set() or not self._anything_to_do():
                 # Asked once more after the lock was free: who pushed before that saw us and started nobody.
                 break
+        self._let_go()
         if had_its_turn:
             self._spool.record("worker_stopped", worker=self.name)
         return had_its_turn
@@ -136,6 +138,8 @@ class UploadWorker:
     def _say_hello(self, *, again: bool) -> None:
         self._gate.key_refused = False
         self._leaving = False
+        for served in self._served.values():
+            served.delivery.not_before_s = 0.0  # the pause was the wait
         if not again:
             self._spool.record(
                 "worker_started", worker=self.name, pid=os.getpid(), destination=self._destination.url
@@ -261,8 +265,8 @@ class UploadWorker:
             except LeaseLost:
                 self._served.pop(stream_id, None)
 
-    def _let_go(self) -> None:
-        """Give the uploads under way a moment, then release every lease.
+    def _let_go(self, *, keep_leases: bool = False) -> None:
+        """Give the uploads under way a moment, then release every lease, unless this is only a pause.
 
         An upload that is cut off here is repeated by the next worker, with the same bytes.
         """
@@ -271,6 +275,8 @@ class UploadWorker:
         for served in list(self._served.values()):
             if served.thread is not None:
                 served.thread.join(max(0.0, patience - time.monotonic()))
+        if keep_leases:
+            return
         for served in list(self._served.values()):
             served.lease.release()
         self._served.clear()

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from spool import Limits, Spool
-from uploader.config import ENDPOINT_VARIABLE, KEY_VARIABLES, ApiKey
+from uploader import config
+from uploader.config import ENDPOINT_VARIABLE, KEY_FILE_VARIABLE, KEY_VARIABLES
 from uploader.delivery import OnClosed
+from uploader.keys import Keys
 
 LOG_NAME = "worker.log"
 _LOG_BYTES_MAX = 5 << 20
@@ -30,17 +32,17 @@ class WorkerProcess:
     Args:
         spool: the producer's opening of the spool.
         endpoint: where the worker delivers.
-        key: handed over in the worker's environment.
+        keys: the one in use is handed over in the worker's environment; it finds a newer one by itself.
         limits: what the worker keeps the spool within.
         on_closed: handed over likewise.
     """
 
     def __init__(
-        self, spool: Spool, endpoint: str, key: ApiKey, limits: Limits, *, on_closed: OnClosed = OnClosed.CONTINUE
+        self, spool: Spool, endpoint: str, keys: Keys, limits: Limits, *, on_closed: OnClosed = OnClosed.CONTINUE
     ) -> None:
         self._spool = spool
         self._endpoint = endpoint
-        self._key = key
+        self._keys = keys
         self._limits = limits
         self._on_closed = on_closed
         self._lock = spool.worker_lock(endpoint)
@@ -66,7 +68,10 @@ class WorkerProcess:
         environment = {
             name: value for name, value in os.environ.items() if name not in (*KEY_VARIABLES, ENDPOINT_VARIABLE)
         }
-        environment[KEY_VARIABLES[0]] = self._key.reveal()
+        environment[KEY_VARIABLES[0]] = self._keys.current().reveal()
+        path, is_named = config.key_file()
+        if is_named:
+            environment[KEY_FILE_VARIABLE] = str(path)  # whole: the worker runs in another folder
         # The same code as ours, also when it runs from a checkout that is not installed.
         ours = str(Path(__file__).resolve().parent.parent)
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (ours, os.environ.get("PYTHONPATH"))))

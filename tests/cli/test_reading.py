@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from spool import Receipt, Spool, Stream
+from spool import Limits, Receipt, Spool, Stream
 from spool.testing import FakeClock, some_frames, some_settings
 from tests.cli.shell import Said, Shell
 
@@ -216,6 +216,22 @@ def test_what_needs_a_person_exits_with_1_and_says_what_to_do(reader: Shell, spo
     assert found.json()["needs_person"] is True
     (concern,) = found.json()["concerns"]
     assert (concern["stream_id"], concern["needs_person"]) == (stream.stream_id, True)
+
+
+def test_a_worker_that_pauses_for_a_key_is_not_taken_for_none(reader: Shell, tmp_path: Path) -> None:
+    """It has let its lock go, so that another can take over, but not the stream."""
+    with Spool(tmp_path / "spool", limits=Limits(min_free_bytes=0)) as spool:
+        stream = record(spool, 0)
+        trouble(spool, stream, "example.invalid answered 401 Unauthorized (the API key is not accepted)")
+    said = reader.run("status")
+    assert "1 thing needs a person." in said.out
+    assert "framespool login --endpoint https://example.invalid" in said.out
+    assert "running for https://example.invalid" in said.out
+    with Spool(tmp_path / "spool", limits=Limits(min_free_bytes=0)) as spool:
+        lease = spool.lease(stream.stream_id, "worker", ttl_s=60)
+        assert lease is not None
+        lease.release()
+    assert "nobody delivers" in reader.run("status").out
 
 
 def test_an_outage_is_told_but_needs_nobody(reader: Shell, spool: Spool) -> None:

@@ -11,15 +11,19 @@ from uploader.loopback.process import LoopbackServer
 
 
 @pytest.fixture(autouse=True)
-def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in (
         *config.KEY_VARIABLES,
+        config.KEY_FILE_VARIABLE,
         config.ENDPOINT_VARIABLE,
         config.SPOOL_VARIABLE,
         config.SKIP_CLOCK_VARIABLE,
         *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"),
     ):
         monkeypatch.delenv(name, raising=False)
+    # The keys of whoever runs the tests are not theirs to use.
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")
 
 
 @pytest.fixture

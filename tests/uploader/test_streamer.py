@@ -618,6 +618,7 @@ def test_a_worker_process_gets_the_key_in_its_environment_only(
 
     monkeypatch.setattr("uploader.worker_process._Detached", watched)
     monkeypatch.setenv("ATOMSCALE_API_KEY", "an-older-key")
+    monkeypatch.setenv("AS_API_KEY_FILE", "beside-the-script")
     streamer = streamers()
     data_id = streamer.initialize(FPS, 0.0, CHUNK_SIZE)
     streamer.push(data_id, 0, some_frames(1))
@@ -626,6 +627,8 @@ def test_a_worker_process_gets_the_key_in_its_environment_only(
     assert bench.server.api_key not in json.dumps(commands)
     assert environments[0]["AS_API_KEY"] == bench.server.api_key
     assert "an-older-key" not in environments[0].values()
+    # It runs in another folder, and looks there for a new key when this one is refused.
+    assert environments[0]["AS_API_KEY_FILE"] == str(Path("beside-the-script").absolute())
     for path in bench.root.rglob("*"):
         if path.is_file():
             assert bench.server.api_key.encode() not in path.read_bytes(), path

@@ -1,5 +1,6 @@
 """Streams side by side, and workers that come, go and meet."""
 
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -12,6 +13,8 @@ from tests.uploader.rig import (
     END,
     ENDS,
     NO_LIMITS,
+    PRESIGN,
+    PRESIGNS,
     PUT,
     XML,
     Bench,
@@ -186,3 +189,26 @@ def test_a_disk_that_refuses_to_prune_does_not_end_the_worker(
         wait_until(lambda: bench.acknowledged(data_id) == 1)
         bench.push(data_id, 1)
         wait_until(lambda: bench.acknowledged(data_id) == 2, within_s=5)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_worker_that_pauses_for_a_key_keeps_its_leases_and_lets_the_lock_go(bench: Bench) -> None:
+    data_id = bench.open_stream(2)
+    bench.server.faults([status_rule(PRESIGN, 401, {"detail": "revoked"})])
+    lock = bench.spool.worker_lock(bench.server.url)
+    with bench.delivering():
+        wait_until(lambda: bench.stream(data_id).trouble)
+        for _ in range(3):
+            wait_until(lambda: not lock.is_held_elsewhere())
+            assert bench.stream(data_id).lease_owner is not None
+            probes = bench.requests(PRESIGNS)
+            wait_until(lambda before=probes: bench.requests(PRESIGNS) > before)  # type: ignore[misc]
+        bench.server.clear_faults()
+        wait_until(lambda: bench.acknowledged(data_id) == 2)
+        with sqlite3.connect(bench.root / "index.sqlite3") as index:
+            assert index.execute("SELECT lease_token FROM streams").fetchone() == (1,)
+        index.close()
+    assert bench.stream(data_id).lease_owner is None
+    (ended,) = [event.detail for event in bench.spool.events(data_id) if event.event == "trouble_ended"]
+    assert ended["tries"] >= 4
+    bench.assert_arrived(data_id, 2)

@@ -18,6 +18,8 @@ COMMANDS = {
     "export": "uploader.cli.export",
     "finalize": "uploader.cli.finalize",
     "key": "uploader.cli.key",
+    "login": "uploader.cli.login",
+    "logout": "uploader.cli.logout",
     "loopback": "uploader.cli.loopback",
     "pack": "uploader.cli.pack",
     "proof": "uploader.cli.proof",

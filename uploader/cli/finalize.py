@@ -6,7 +6,6 @@ from pathlib import Path
 import click
 
 from spool import Spool, Stream, StreamState
-from uploader import config
 from uploader.cli import screen
 from uploader.cli.common import (
     BAD_NEWS,
@@ -42,7 +41,8 @@ def command(stream: str, spool_dir: Path | None, timeout: float, *, wait: bool, 
     """Ask for the end of STREAM: no more chunks will come.
 
     The request is durable at once. A worker delivers what still waits and then ends the stream; one is started
-    when none runs, with the API key from AS_API_KEY. Exits with 0 only if the stream is finalized.
+    when none runs, with the API key from AS_API_KEY or 'framespool login'. Exits with 0 only if the stream is
+    finalized.
     """
     with open_spool(spool_dir) as spool:
         found = spool.seal(spool.find(stream).stream_id)
@@ -66,13 +66,11 @@ def _carry_out(spool: Spool, stream: Stream, wait_s: float) -> str | None:
     """See to it that a worker runs, and wait for it; what to say if the stream is not finalized after that."""
     endpoint = stream.settings.destination
     try:
-        key = config.api_key()
-    except ConfigurationError:
-        return _without_key(spool, endpoint)
+        started = RHEEDStreamer(endpoint=endpoint, spool_dir=spool.root, spool_retention_s=math.inf)
+    except ConfigurationError as error:
+        return _without_key(spool, endpoint, error)
     with (
-        RHEEDStreamer(
-            api_key=key.reveal(), endpoint=endpoint, spool_dir=spool.root, spool_retention_s=math.inf
-        ) as streamer,
+        started as streamer,
         Watching(spool, stream.stream_id) as watching,
         spoken_warnings(watching),
     ):
@@ -85,11 +83,11 @@ def _carry_out(spool: Spool, stream: Stream, wait_s: float) -> str | None:
     return "The request is durable: the worker carries on and ends the stream."
 
 
-def _without_key(spool: Spool, endpoint: str) -> str:
+def _without_key(spool: Spool, endpoint: str, error: ConfigurationError) -> str:
     if spool.worker_lock(endpoint).is_held_elsewhere():
-        return "The request is durable. There is no API key here, but a worker runs: it ends the stream."
+        return f"The request is durable. Here {error}, but a worker runs: it ends the stream."
     worker = command_line(spool.root, "worker", "--endpoint", endpoint)
     return (
-        "The request is durable, but there is no API key here and no worker runs.\n"
-        f"  A worker with a key ends the stream. Set AS_API_KEY and run:\n  {worker}"
+        f"The request is durable, but no worker runs, and here {error}.\n"
+        f"  {error.hint}\n  A worker with a key ends the stream. Run:\n  {worker}"
     )

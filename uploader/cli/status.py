@@ -10,7 +10,7 @@ from spool import Spool, SpoolStatus, Stream, StreamState
 from uploader.cli import screen, words
 from uploader.cli.common import BAD_NEWS, command_line, json_option, open_spool, plain_errors, spool_option
 from uploader.cli.streams import as_object
-from uploader.cli.troubles import Concern, concerns
+from uploader.cli.troubles import Concern, concerns, is_paused
 
 _SHOWN_MAX = 20
 
@@ -98,9 +98,14 @@ def _look(spool: Spool, only: Stream | None) -> _View:
     return _View(
         spool=status,
         streams=streams,
-        workers={url: spool.worker_lock(url).is_held_elsewhere() for url in urls},
+        workers={url: _is_served(spool, url, streams) for url in urls},
         recording=spool.has_live_producers(),
     )
+
+
+def _is_served(spool: Spool, url: str, streams: tuple[Stream, ...]) -> bool:
+    paused = (is_paused(s) for s in streams if s.settings.destination == url)
+    return spool.worker_lock(url).is_held_elsewhere() or any(paused)
 
 
 def _has_work(stream: Stream) -> bool:

@@ -32,8 +32,8 @@ def command(source: str, spool_dir: Path | None, *, as_json: bool, wishes: Wishe
     """Record SOURCE into the spool and deliver it.
 
     SOURCE is sim: (a simulated camera; sim:frames=200,rpm=15 sets it up), a folder of images, a TIFF stack, .npy,
-    .zarr or a video. The API key comes from AS_API_KEY. Exits with 0 only if every frame was acknowledged and
-    the stream is finalized.
+    .zarr or a video. The API key comes from AS_API_KEY, or from where 'framespool login' has put it. Exits with 0
+    only if every frame was acknowledged and the stream is finalized.
 
     Ctrl-C ends the recording: what was taken is kept and delivered, and the stream stays open.
     """

@@ -1,9 +1,12 @@
 """From what a stream's row says to what a person needs to know: what is wrong, and what to do about it."""
 
+import shlex
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from spool import Stream, StreamState
+from uploader import config
 from uploader.cli.common import command_line
 from uploader.cli.words import count, printable
 from uploader.meanings import Meaning, Row
@@ -59,7 +62,7 @@ def concerns(stream: Stream, root: Path) -> list[Concern]:
             )
         )
     if stream.trouble is not None and stream.state is not StreamState.FINALIZED:
-        found.append(_trouble(stream.trouble))
+        found.append(_trouble(stream.trouble, stream.settings.destination))
     return found
 
 
@@ -69,14 +72,24 @@ def in_brief(trouble: str) -> str:
     return row.says.partition(" (")[0] if row is not None else printable(trouble)
 
 
-def _trouble(trouble: str) -> Concern:
+def is_paused(stream: Stream) -> bool:
+    """Whether a worker that lives has the stream in its hands and waits for a key; it holds no lock meanwhile."""
+    row = None if stream.trouble is None else _row_of(stream.trouble)
+    is_leased = (stream.lease_until_ms or 0) > time.time() * 1000
+    return is_leased and row is not None and row.meaning is Meaning.PAUSED
+
+
+def _trouble(trouble: str, endpoint: str) -> Concern:
     row = _row_of(trouble)
     if row is None:
         return Concern(words=printable(trouble), advice="The worker tries again.", needs_person=False)
     if row.meaning is Meaning.PAUSED:
         return Concern(
             words=printable(trouble),
-            advice="Set AS_API_KEY to a valid key, stop the worker that runs, and start 'framespool worker'.",
+            advice="Everything is kept. Give the worker a valid key and it goes on by itself: put the key into the"
+            f" private file {config.key_file()[0]}, or type it here. (AS_API_KEY counts only for a worker that is"
+            " started with it.)",
+            command=shlex.join(("framespool", "login", "--endpoint", endpoint)),
             needs_person=True,
         )
     return Concern(words=printable(trouble), advice=f"The worker does this: {row.does}.", needs_person=False)

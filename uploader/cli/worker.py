@@ -15,6 +15,7 @@ from uploader.cli.common import BAD_NEWS, fail, open_spool, plain_errors, spool_
 from uploader.cli.limits import limit_options
 from uploader.delivery import OnClosed
 from uploader.destinations.atomscale import AtomscaleDestination
+from uploader.keys import Keys
 from uploader.verbosity import set_verbosity
 from uploader.worker import Until, UploadWorker
 
@@ -46,15 +47,18 @@ def command(
 ) -> None:
     """Deliver what the spool holds, in order, for as long as it takes.
 
-    The API key comes from AS_API_KEY. Stop it with Ctrl-C or SIGTERM: uploads under way get five seconds, and
-    what was not acknowledged is sent again by the next worker.
+    The API key comes from AS_API_KEY, the key file or the system keyring ('framespool login'); when it is refused,
+    a newer one there is taken up. Stop it with Ctrl-C or SIGTERM: uploads under way get five seconds, and what was
+    not acknowledged is sent again by the next worker.
     """
     set_verbosity(verbosity)
-    key, url = config.api_key(), config.endpoint(endpoint)
+    url = config.endpoint(endpoint)
+    keys = Keys(url)
+    keys.current()  # none at all is told here, before anything is begun
     with open_spool(spool_dir, limits=limits, create=True) as spool:
         worker = UploadWorker(
             spool,
-            AtomscaleDestination(url, key),
+            AtomscaleDestination(url, keys),
             until=Until.DRY if once else Until(until),
             on_closed=OnClosed(on_closed),
             reads_clock=not config.skips_clock(),

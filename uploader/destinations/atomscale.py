@@ -26,6 +26,7 @@ from uploader.destinations.base import (
 from uploader.destinations.evidence import Evidence, evidence
 from uploader.errors import KeyRefused, RequestRefused, ServerUnreachable
 from uploader.exchange import Answer, exchange, printable
+from uploader.keys import Keys
 from uploader.lines import Lines, Patience
 from uploader.meanings import Meaning, Row, Step
 from uploader.server_states import ServerState, server_state
@@ -54,10 +55,10 @@ class AtomscaleDestination:
 
     Args:
         endpoint: the API's base URL.
-        key: the API key; the presigned PUT goes out without it.
+        key: the API key, or where to ask for one; the presigned PUT goes out without it.
     """
 
-    def __init__(self, endpoint: str, key: ApiKey) -> None:
+    def __init__(self, endpoint: str, key: ApiKey | Keys) -> None:
         self.url = endpoint
         self._api = AtomscaleApi(endpoint, key)
         self._storage = Lines()
