@@ -15,16 +15,7 @@ from typing import Any, Literal, Self, SupportsIndex, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from spool import (
-    DEFAULT_MIN_FREE_BYTES,
-    DEFAULT_RETENTION_S,
-    Limits,
-    Spool,
-    SpoolError,
-    SpoolFull,
-    Stream,
-    StreamState,
-)
+from spool import Spool, SpoolError, SpoolFull, Stream, StreamState
 from uploader import config
 from uploader.api import AtomscaleApi
 from uploader.clock import ClockMeasurement, measure
@@ -53,13 +44,14 @@ class RHEEDStreamer:
 
     Args:
         api_key: falls back to ``AS_API_KEY``, then ``ATOMSCALE_API_KEY``; kept in memory only.
-        endpoint: the server's base URL; falls back to ``AS_API_ENDPOINT``.
+        endpoint: the server's base URL; falls back to ``AS_API_ENDPOINT``, then the configuration file.
         verbosity: 0 (silent) to 4 (everything) to the terminal; ``None`` leaves logging to the caller.
-        spool_dir: the spool folder; falls back to ``ATOMSCALE_SPOOL_DIR``, then the user's data directory.
-        spool_max_bytes: the most that shards may occupy; ``None`` for no limit but the disk.
-        spool_min_free_bytes: what stays free on the disk; ``None`` for 1 GiB.
-        spool_retention_s: how long acknowledged chunks are kept here; ``None`` for seven days,
-            ``float("inf")`` for as long as there is room.
+        spool_dir: the spool folder, or the name of a ``[[spool]]`` of the configuration file; falls back to
+            ``ATOMSCALE_SPOOL_DIR``, the configuration file, then the user's data directory.
+        spool_max_bytes: the most that shards may occupy; ``None`` for what is configured, else no limit.
+        spool_min_free_bytes: what stays free on the disk; ``None`` for what is configured, else 1 GiB.
+        spool_retention_s: how long acknowledged chunks are kept here; ``None`` for what is configured, else
+            seven days, ``float("inf")`` for as long as there is room.
         worker: who delivers: a ``"process"`` of its own that outlives this one, a ``"thread"`` of this one
             (notebooks), or ``"external"``: a ``framespool worker`` that somebody runs.
 
@@ -85,17 +77,18 @@ class RHEEDStreamer:
         if worker not in get_args(WorkerKind):
             raise ConfigurationError(f"worker is {worker!r}, not one of {', '.join(get_args(WorkerKind))}")
         self._key = config.api_key(api_key)
-        self._endpoint = config.endpoint(endpoint)
-        try:
-            self._limits = Limits(
-                max_bytes=spool_max_bytes,
-                min_free_bytes=DEFAULT_MIN_FREE_BYTES if spool_min_free_bytes is None else spool_min_free_bytes,
-                retention_s=DEFAULT_RETENTION_S if spool_retention_s is None else spool_retention_s,
-            )
-        except (TypeError, ValueError) as error:
-            raise ConfigurationError(f"spool_{error}") from error
+        found = config.spool(
+            {
+                "endpoint": endpoint,
+                "spool_dir": spool_dir,
+                "max_bytes": spool_max_bytes,
+                "min_free_bytes": spool_min_free_bytes,
+                "retention_s": spool_retention_s,
+            }
+        )
+        self._endpoint, self._limits = found.endpoint, found.limits
         self._kind = worker
-        self._spool = Spool(config.spool_dir(spool_dir), limits=self._limits)
+        self._spool = Spool(found.root, limits=self._limits)
         self._process = WorkerProcess(self._spool, self._endpoint, self._key, self._limits)
         self._thread: tuple[UploadWorker, threading.Thread] | None = None
         self._starting = threading.Lock()

@@ -12,6 +12,7 @@ from uploader import __version__
 COMMANDS = {
     "audit": "uploader.cli.audit",
     "check": "uploader.cli.check",
+    "config": "uploader.cli.config",
     "demo": "uploader.cli.demo",
     "discard": "uploader.cli.discard",
     "export": "uploader.cli.export",
