@@ -11,7 +11,7 @@ import spool
 import uploader
 from uploader.cli import COMMANDS
 from uploader.kinds import shown
-from uploader.known_settings import SETTINGS
+from uploader.known_settings import SETTINGS, Setting
 from uploader.settings_file import read_settings_file
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -88,12 +88,13 @@ def test_every_row_of_what_you_lose_when_names_a_test() -> None:
 def test_the_configuration_page_has_the_row_of_every_setting() -> None:
     page = (ROOT / "docs" / "configuration.md").read_text("utf-8")
     rows = [line for line in page.splitlines() if line.startswith("| `")]
-    cells = [
-        (f"`{one.name}`", f"`{one.variable}`", f"`{one.option}`", shown(one.default), one.of_spool, one.says)
-        for one in SETTINGS
-    ]
-    blank = {None: "", True: "yes", False: ""}
-    assert rows == [f"| {' | '.join(str(blank.get(cell, cell)) for cell in row)} |" for row in cells]
+    assert rows == [_row(one) for one in SETTINGS]
+
+
+def _row(one: Setting) -> str:
+    default = "" if one.default is None else str(shown(one.default))
+    cells = [f"`{one.name}`", f"`{one.variable}`", f"`{one.option}`", default, "yes" * one.of_spool, one.says]
+    return f"| {' | '.join(cells)} |"
 
 
 def test_the_example_of_the_configuration_page_is_usable(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ COMMANDS = {
     "proof": "uploader.cli.proof",
     "prune": "uploader.cli.prune",
     "retry": "uploader.cli.retry",
+    "service": "uploader.cli.service",
     "status": "uploader.cli.status",
     "stream": "uploader.cli.stream",
     "streams": "uploader.cli.streams",
