@@ -37,8 +37,8 @@ def launchd_service(call: WorkerCall, *, home: Path, uid: int) -> Service:
         asks=Command(argv=("launchctl", "print", target), may_fail=True),  # does, of one that is not loaded
         running="state = running",
         remarks=(
-            "The API key is not in the agent's file, and launchd has no safe place for one: 'framespool config' says "
-            "where keys are looked for.",
+            "The API key is not in the agent's file, and launchd has no safe place for one.",
+            "Whether a key is found without it: framespool config",
             f"What it says: {call.log_file}",
         ),
     )
