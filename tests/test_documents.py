@@ -10,6 +10,9 @@ import pytest
 import spool
 import uploader
 from uploader.cli import COMMANDS
+from uploader.kinds import shown
+from uploader.known_settings import SETTINGS, Setting
+from uploader.settings_file import read_settings_file
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -80,3 +83,22 @@ def test_every_row_of_what_you_lose_when_names_a_test() -> None:
     rows = table.splitlines()[2:]
     assert len(rows) >= 9
     assert [row for row in rows if "::test_" not in row] == []
+
+
+def test_the_configuration_page_has_the_row_of_every_setting() -> None:
+    page = (ROOT / "docs" / "configuration.md").read_text("utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    assert rows == [_row(one) for one in SETTINGS]
+
+
+def _row(one: Setting) -> str:
+    default = "" if one.default is None else str(shown(one.default))
+    cells = [f"`{one.name}`", f"`{one.variable}`", f"`{one.option}`", default, "yes" * one.of_spool, one.says]
+    return f"| {' | '.join(cells)} |"
+
+
+def test_the_example_of_the_configuration_page_is_usable(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "configuration.md").read_text("utf-8")
+    example = page.partition("```toml\n")[2].partition("```")[0]
+    (tmp_path / "config.toml").write_text(example, encoding="utf-8")
+    assert [one.name for one in read_settings_file(tmp_path / "config.toml").spools] == ["mbe1", "pld"]

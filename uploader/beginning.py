@@ -18,7 +18,6 @@ from uploader.errors import KeyRefused, RequestRefused, ServerUnreachable
 from uploader.keys import Keys
 from uploader.parts import NOT_YET
 
-OPEN_TIMEOUT_S = 5.0
 _NAMESAKES_S = 1.5
 """A large catalogue must not be what the recording waits for."""
 

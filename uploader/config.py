@@ -1,27 +1,30 @@
-"""Where settings come from: arguments, then the environment, then defaults. The only reader of either."""
+"""Where settings come from: arguments, the environment, the configuration file, defaults. The only reader of them.
+
+What each setting is stands in `uploader.known_settings`, which of several worths counts in `uploader.resolving`.
+"""
 
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import platformdirs
 
 from uploader.errors import ConfigurationError
+from uploader.known_settings import BY_NAME
+from uploader.resolving import Resolved, Sources, SpoolSettings, one_spool, resolve
+from uploader.settings_file import SettingsFile, read_settings_file
 
-DEFAULT_ENDPOINT = "https://api.atomscale.ai"
 KEY_VARIABLES = ("AS_API_KEY", "ATOMSCALE_API_KEY")
 KEY_FILE_VARIABLE = "AS_API_KEY_FILE"
-ENDPOINT_VARIABLE = "AS_API_ENDPOINT"
-SPOOL_VARIABLE = "ATOMSCALE_SPOOL_DIR"
+ENDPOINT_VARIABLE = BY_NAME["endpoint"].variable
+SPOOL_VARIABLE = BY_NAME["spool_dir"].variable
+CONFIG_VARIABLE = "FRAMESPOOL_CONFIG"
+CONFIG_NAME = "config.toml"
 SKIP_CLOCK_VARIABLE = "ATOMSCALE_SKIP_CLOCK_SYNC"
 NO_KEY_HINT = (
     f"Set {KEY_VARIABLES[0]} in the environment, pass api_key=, write it to a private file and name that in "
     f"{KEY_FILE_VARIABLE}, or store it with 'framespool login'."
 )
-_DEFAULT_PORTS = {"http": 80, "https": 443}
-_PLAIN_URL = re.compile(r"[A-Za-z0-9.:/\[\]_~%+-]+")
 
 
 class ApiKey:
@@ -99,40 +102,79 @@ def key_file(environ: Mapping[str, str] = os.environ) -> tuple[Path, bool]:
     return Path(platformdirs.user_config_dir("framespool", appauthor=False)) / "key", False
 
 
+def api_key_origin(environ: Mapping[str, str] = os.environ) -> str | None:
+    """Where the API key would come from; ``None`` when there is none. Never the key itself."""
+    return next((f"environment {name}" for name in KEY_VARIABLES if environ.get(name, "").strip()), None)
+
+
+def default_settings_path() -> Path:
+    """Where the configuration file is looked for when nobody says where it is."""
+    return Path(platformdirs.user_config_dir("framespool", appauthor=False)) / CONFIG_NAME
+
+
+def settings_file(given: Path | None = None, environ: Mapping[str, str] = os.environ) -> SettingsFile:
+    """The configuration file: the one that is named, which must be there, else the user's, which need not.
+
+    Raises:
+        ConfigurationError: it cannot be read, or something in it is not usable.
+    """
+    named = given or (Path(environ[CONFIG_VARIABLE]) if environ.get(CONFIG_VARIABLE) else None)
+    if named is not None:
+        return read_settings_file(named.expanduser().absolute())
+    usual = default_settings_path()
+    return read_settings_file(usual) if usual.exists() else SettingsFile()
+
+
+def sources(
+    given: Mapping[str, object] | None = None,
+    environ: Mapping[str, str] = os.environ,
+    *,
+    file: Path | None = None,
+    given_by: str = "argument",
+) -> Sources:
+    """Everything that settings come from, read once.
+
+    Args:
+        given: arguments or options, by the settings' names; ``None`` is as good as absent.
+        environ: the environment.
+        file: the configuration file, instead of the one that is found.
+        given_by: "argument" or "flag".
+    """
+    return Sources(
+        environ=environ,
+        file=settings_file(file, environ),
+        given=given or {},
+        default_root=Path(platformdirs.user_data_dir("framespool", appauthor=False)) / "spool",
+        given_by=given_by,
+    )
+
+
+def spool(given: Mapping[str, object] | None = None, environ: Mapping[str, str] = os.environ) -> SpoolSettings:
+    """The one spool that is meant, and what counts for it.
+
+    Raises:
+        ConfigurationError: something is not usable, or several spools are configured and none is named.
+    """
+    return one_spool(sources(given, environ))
+
+
+def setting(name: str, given: object = None, environ: Mapping[str, str] = os.environ) -> Resolved:
+    """A setting that is not one spool's."""
+    return resolve(name, sources({name: given}, environ))
+
+
 def endpoint(given: str | None = None, environ: Mapping[str, str] = os.environ) -> str:
     """The server's base URL in its one spelling, without a slash at its end.
 
     Raises:
         ConfigurationError: it is not an http(s) URL, or carries credentials or a query.
     """
-    if given is not None and not isinstance(given, str):
-        raise ConfigurationError(f"the endpoint is of type {type(given).__name__}, not text")
-    url = (given or environ.get(ENDPOINT_VARIABLE) or DEFAULT_ENDPOINT).strip()
-    hint = f"Set {ENDPOINT_VARIABLE} or endpoint= to a URL such as {DEFAULT_ENDPOINT}."
-    try:
-        parts = urlsplit(url)
-        port, host, scheme = parts.port, (parts.hostname or "").lower(), parts.scheme.lower()
-    except ValueError as error:
-        raise ConfigurationError("the endpoint is not a URL", hint=hint) from error
-    if "@" in parts.netloc or "?" in url or "#" in url:
-        # Not quoted: what stands there may be a secret.
-        raise ConfigurationError("the endpoint must not carry credentials, a query or a fragment", hint=hint)
-    if scheme not in _DEFAULT_PORTS or not host or port == 0 or not _PLAIN_URL.fullmatch(url):
-        raise ConfigurationError(f"the endpoint {url!r} is not an http or https URL", hint=hint)
-    # One spelling for one server: a worker delivers the streams whose destination equals its own.
-    host = f"[{host}]" if ":" in host else host
-    where = host if port in (None, _DEFAULT_PORTS[scheme]) else f"{host}:{port}"
-    return f"{scheme}://{where}{parts.path.rstrip('/')}"
+    return str(setting("endpoint", given, environ).value)
 
 
 def spool_dir(given: str | os.PathLike[str] | None = None, environ: Mapping[str, str] = os.environ) -> Path:
-    """The spool folder: the argument, the environment, or the user's data directory (never a cache)."""
-    if given or environ.get(SPOOL_VARIABLE):
-        try:
-            return Path(given or environ[SPOOL_VARIABLE]).expanduser().absolute()
-        except RuntimeError as error:
-            raise ConfigurationError(f"the spool folder cannot be told: {error}") from error
-    return Path(platformdirs.user_data_dir("framespool", appauthor=False)) / "spool"
+    """The spool folder: the argument, the environment, the file, or the user's data directory (never a cache)."""
+    return spool({"spool_dir": given}, environ).root
 
 
 def skips_clock(environ: Mapping[str, str] = os.environ) -> bool:

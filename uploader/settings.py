@@ -71,18 +71,6 @@ def stream_settings(
     )
 
 
-def open_timeout(seconds: float) -> float:
-    """How long to wait for the server at the beginning, checked.
-
-    Raises:
-        ConfigurationError: it is no such time.
-    """
-    number = _number("open_timeout_s", seconds)
-    if number < 0:
-        raise ConfigurationError(f"open_timeout_s is {seconds!r}, less than 0")
-    return number
-
-
 def _settings(**given: Any) -> StreamSettings:  # noqa: ANN401 - the fields of StreamSettings, passed on
     try:
         return StreamSettings(**given)

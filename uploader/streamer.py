@@ -15,21 +15,10 @@ from typing import Any, Literal, Self, SupportsIndex, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from spool import (
-    DEFAULT_MIN_FREE_BYTES,
-    DEFAULT_RETENTION_S,
-    Limits,
-    Spool,
-    SpoolError,
-    SpoolFull,
-    Stream,
-    StreamSettings,
-    StreamState,
-    UnknownStream,
-)
+from spool import Spool, SpoolError, SpoolFull, Stream, StreamSettings, StreamState, UnknownStream
 from uploader import config
 from uploader.api import AtomscaleApi
-from uploader.beginning import OPEN_TIMEOUT_S, Begun, begin
+from uploader.beginning import Begun, begin
 from uploader.clock import ClockMeasurement
 from uploader.delivery import OnClosed
 from uploader.destinations.atomscale import AtomscaleDestination
@@ -37,7 +26,7 @@ from uploader.errors import ConfigurationError
 from uploader.keys import Keys
 from uploader.opening import end_again
 from uploader.reports import ClockReport, FinalizeReport, SpoolReport
-from uploader.settings import open_timeout, stream_settings
+from uploader.settings import stream_settings
 from uploader.verbosity import set_verbosity
 from uploader.worker import UploadWorker
 from uploader.worker_process import WorkerProcess
@@ -59,16 +48,19 @@ class RHEEDStreamer:
     Args:
         api_key: falls back to ``AS_API_KEY``, then ``ATOMSCALE_API_KEY``, the key file, the system keyring;
             kept in memory only.
-        endpoint: the server's base URL; falls back to ``AS_API_ENDPOINT``.
+        endpoint: the server's base URL; falls back to ``AS_API_ENDPOINT``, then the configuration file.
         verbosity: 0 (silent) to 4 (everything) to the terminal; ``None`` leaves logging to the caller.
-        spool_dir: the spool folder; falls back to ``ATOMSCALE_SPOOL_DIR``, then the user's data directory.
-        spool_max_bytes: the most that shards may occupy; ``None`` for no limit but the disk.
-        spool_min_free_bytes: what stays free on the disk; ``None`` for 1 GiB.
-        spool_retention_s: how long acknowledged chunks are kept here; ``None`` for seven days,
-            ``float("inf")`` for as long as there is room.
-        open_timeout_s: how long ``initialize`` waits for the server, seconds; 0 for not at all.
+        spool_dir: the spool folder, or the name of a ``[[spool]]`` of the configuration file; falls back to
+            ``ATOMSCALE_SPOOL_DIR``, the configuration file, then the user's data directory.
+        spool_max_bytes: the most that shards may occupy; ``None`` for what is configured, else no limit.
+        spool_min_free_bytes: what stays free on the disk; ``None`` for what is configured, else 1 GiB.
+        spool_retention_s: how long acknowledged chunks are kept here; ``None`` for what is configured, else
+            seven days, ``float("inf")`` for as long as there is room.
+        open_timeout_s: how long ``initialize`` waits for the server, seconds; 0 for not at all; ``None`` for
+            what is configured, else five.
         on_closed: what becomes of waiting chunks when the server has ended the stream for its silence: they go
-            into a further stream there (``"continue"``), or wait for a person (``"hold"``).
+            into a further stream there (``"continue"``), or wait for a person (``"hold"``); ``None`` for what is
+            configured, else the former.
         worker: who delivers: a ``"process"`` of its own that outlives this one, a ``"thread"`` of this one
             (notebooks), or ``"external"``: a ``framespool worker`` that somebody runs.
 
@@ -88,30 +80,29 @@ class RHEEDStreamer:
         spool_retention_s: float | None = None,
         *,
         worker: WorkerKind = "process",
-        open_timeout_s: float = OPEN_TIMEOUT_S,
-        on_closed: str = OnClosed.CONTINUE.value,
+        open_timeout_s: float | None = None,
+        on_closed: str | None = None,
     ) -> None:
         if verbosity is not None:
             set_verbosity(verbosity)
         if worker not in get_args(WorkerKind):
             raise ConfigurationError(f"worker is {worker!r}, not one of {', '.join(get_args(WorkerKind))}")
-        if on_closed not in list(OnClosed):
-            raise ConfigurationError(f"on_closed is {on_closed!r}, not one of {', '.join(OnClosed)}")
-        self._open_timeout_s = open_timeout(open_timeout_s)
-        self._on_closed = OnClosed(on_closed)
-        self._endpoint = config.endpoint(endpoint)
+        found = config.spool(
+            {
+                "endpoint": endpoint,
+                "spool_dir": spool_dir,
+                "max_bytes": spool_max_bytes,
+                "min_free_bytes": spool_min_free_bytes,
+                "retention_s": spool_retention_s,
+            }
+        )
+        self._open_timeout_s = float(str(config.setting("open_timeout_s", open_timeout_s).value))
+        self._on_closed = OnClosed(str(config.setting("on_closed", on_closed).value))
+        self._endpoint, self._limits = found.endpoint, found.limits
         self._keys = Keys(self._endpoint, api_key)
         self._keys.current()  # none at all is told here, before anything is begun
-        try:
-            self._limits = Limits(
-                max_bytes=spool_max_bytes,
-                min_free_bytes=DEFAULT_MIN_FREE_BYTES if spool_min_free_bytes is None else spool_min_free_bytes,
-                retention_s=DEFAULT_RETENTION_S if spool_retention_s is None else spool_retention_s,
-            )
-        except (TypeError, ValueError) as error:
-            raise ConfigurationError(f"spool_{error}") from error
         self._kind = worker
-        self._spool = Spool(config.spool_dir(spool_dir), limits=self._limits)
+        self._spool = Spool(found.root, limits=self._limits)
         self._process = WorkerProcess(
             self._spool, self._endpoint, self._keys, self._limits, on_closed=self._on_closed
         )

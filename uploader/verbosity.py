@@ -24,3 +24,9 @@ def set_verbosity(verbosity: int) -> None:
             terminal = logging.StreamHandler()
             terminal.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
             logger.addHandler(terminal)
+
+
+def log_to(destination: logging.Handler) -> None:
+    """Let our loggers write there, and not to the terminal; before `set_verbosity`."""
+    for name in OURS:
+        logging.getLogger(name).addHandler(destination)

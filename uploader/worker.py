@@ -126,10 +126,17 @@ class UploadWorker:
         return had_its_turn
 
     def _claim(self, lock: ProcessLock) -> bool:
-        patience = time.monotonic() + _LOCK_PATIENCE_S
+        patience, is_told = time.monotonic() + _LOCK_PATIENCE_S, False
         while not self._stopped.is_set():
             if lock.acquire():
                 return True
+            if not is_told:
+                _log.warning(
+                    "another worker delivers %s to %s already; this one waits for its turn",
+                    self._spool.root,
+                    self._destination.url,
+                )
+                is_told = True
             if self._until is not Until.STOPPED and time.monotonic() > patience:
                 return False
             self._stopped.wait(_LOOK_S)

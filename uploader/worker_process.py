@@ -1,7 +1,8 @@
 """The worker as a process of its own: started by a streamer when none drains the spool, outliving it.
 
 The API key reaches it through its environment, never through its arguments. It is detached: closing the
-producer's terminal or killing the producer does not end it. What it says goes to ``worker.log`` in the spool.
+producer's terminal or killing the producer does not end it. What it says goes to ``worker.log`` in the spool,
+which it rotates itself; what Python says before that, or of a crash, goes to ``worker.stderr.log``.
 """
 
 import logging
@@ -10,17 +11,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from spool import Limits, Spool
 from uploader import config
-from uploader.config import ENDPOINT_VARIABLE, KEY_FILE_VARIABLE, KEY_VARIABLES
+from uploader.config import CONFIG_VARIABLE, ENDPOINT_VARIABLE, KEY_FILE_VARIABLE, KEY_VARIABLES
 from uploader.delivery import OnClosed
 from uploader.keys import Keys
+from uploader.log_file import open_private, stderr_beside
 
 LOG_NAME = "worker.log"
-_LOG_BYTES_MAX = 5 << 20
+_STDERR_BYTES_MAX = 1 << 20
 _PAUSE_BETWEEN_STARTS_S = 2.0
 
 _log = logging.getLogger(__name__)
@@ -57,9 +60,10 @@ class WorkerProcess:
             return
         if self._process is not None and self._process.returncode:
             _log.error(
-                "the worker ended with code %d; see %s. Recording goes on; another worker is started.",
+                "the worker ended with code %d; see %s and %s. Recording goes on; another worker is started.",
                 self._process.returncode,
                 self._spool.root / LOG_NAME,
+                stderr_beside(self._spool.root / LOG_NAME).name,
             )
         self._started_at_s = time.monotonic()
         self._process = self._start()
@@ -75,7 +79,9 @@ class WorkerProcess:
         # The same code as ours, also when it runs from a checkout that is not installed.
         ours = str(Path(__file__).resolve().parent.parent)
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (ours, os.environ.get("PYTHONPATH"))))
-        with _open_log(self._spool.root / LOG_NAME) as log:
+        if environment.get(CONFIG_VARIABLE):  # it would count from the worker's own folder
+            environment[CONFIG_VARIABLE] = str(Path(environment[CONFIG_VARIABLE]).expanduser().absolute())
+        with _open_bounded(stderr_beside(self._spool.root / LOG_NAME)) as log:
             return _Detached(
                 self._command(),
                 env=environment,
@@ -90,7 +96,8 @@ class WorkerProcess:
         limits = self._limits
         command = [sys.executable, "-P", "-m", "uploader", "worker", "--until", "abandoned"]
         command += ["--spool", str(self._spool.root), "--endpoint", self._endpoint]
-        command += ["--min-free-bytes", str(limits.min_free_bytes), "--on-closed", self._on_closed.value]
+        command += ["--log-file", str(self._spool.root / LOG_NAME), "--on-closed", self._on_closed.value]
+        command += ["--min-free-bytes", str(limits.min_free_bytes)]
         if limits.max_bytes is not None:
             command += ["--max-bytes", str(limits.max_bytes)]
         command += ["--retention-s", "never" if limits.retention_s is None else str(limits.retention_s)]
@@ -114,8 +121,10 @@ def _detached() -> dict[str, Any]:
         return {"start_new_session": True}
 
 
-def _open_log(path: Path) -> Any:  # noqa: ANN401 - a binary file
-    """The log, opened for appending, private to the user; one earlier log is kept when it has grown."""
-    if path.exists() and path.stat().st_size > _LOG_BYTES_MAX:
-        path.replace(path.with_suffix(".log.1"))
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
+def _open_bounded(path: Path) -> IO[bytes]:
+    """The file opened for appending; emptied when it has grown, which only a worker that crashes often does."""
+    file = os.fdopen(open_private(path), "ab")
+    if file.tell() > _STDERR_BYTES_MAX:
+        with suppress(OSError):
+            file.truncate(0)
+    return file

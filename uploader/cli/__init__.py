@@ -12,6 +12,7 @@ from uploader import __version__
 COMMANDS = {
     "audit": "uploader.cli.audit",
     "check": "uploader.cli.check",
+    "config": "uploader.cli.config",
     "demo": "uploader.cli.demo",
     "discard": "uploader.cli.discard",
     "doctor": "uploader.cli.doctor",
@@ -25,6 +26,7 @@ COMMANDS = {
     "proof": "uploader.cli.proof",
     "prune": "uploader.cli.prune",
     "retry": "uploader.cli.retry",
+    "service": "uploader.cli.service",
     "status": "uploader.cli.status",
     "stream": "uploader.cli.stream",
     "streams": "uploader.cli.streams",

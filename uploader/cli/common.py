@@ -13,6 +13,7 @@ from spool import Limits, Spool, SpoolError
 from uploader import config
 from uploader.cli import screen, words
 from uploader.errors import ConfigurationError, UploaderError
+from uploader.resolving import every_spool
 from uploader.sources import SourceError
 
 BAD_NEWS = 1
@@ -24,7 +25,14 @@ spool_option = click.option(
     "--spool",
     "spool_dir",
     type=click.Path(file_okay=False, path_type=Path),
-    help="The spool folder.  [default: ATOMSCALE_SPOOL_DIR, then your data directory]",
+    help="The spool folder, or the name of a [[spool]].  "
+    "[default: ATOMSCALE_SPOOL_DIR, the configuration file, your data directory]",
+)
+config_option = click.option(
+    "--config",
+    "config_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The configuration file.  [default: FRAMESPOOL_CONFIG, config.toml in your configuration directory]",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for machines.")
 
@@ -73,10 +81,11 @@ def plain_errors(function: _F) -> _F:
 
 def open_spool(spool_dir: Path | None, *, limits: Limits | None = None, create: bool = False) -> Spool:
     """The spool that a command works on; a missing one is an error unless ``create``."""
-    return Spool(config.spool_dir(spool_dir), limits=limits, create=create)
+    found = config.spool({"spool_dir": spool_dir})
+    return Spool(found.root, limits=limits or found.limits, create=create)
 
 
 def command_line(root: Path, *parts: str) -> str:
     """A command to type next, with ``--spool`` where this spool is not the one that is found without it."""
-    elsewhere = () if config.spool_dir() == root else ("--spool", str(root))
+    elsewhere = () if [one.root for one in every_spool(config.sources())] == [root] else ("--spool", str(root))
     return shlex.join(("framespool", *parts, *elsewhere))

@@ -43,11 +43,11 @@ def command(source: str, spool_dir: Path | None, *, as_json: bool, wishes: Wishe
     recording = Recording(opened, fps=fps, chunk_size=size, paced=wishes.paced)
     with (
         RHEEDStreamer(
-            endpoint=wishes.endpoint,
+            endpoint=wishes.given["endpoint"],
             spool_dir=spool_dir,
-            spool_max_bytes=wishes.limits.max_bytes,
-            spool_min_free_bytes=wishes.limits.min_free_bytes,
-            spool_retention_s=wishes.retention_s,
+            spool_max_bytes=wishes.given["max_bytes"],
+            spool_min_free_bytes=wishes.given["min_free_bytes"],
+            spool_retention_s=wishes.given["retention_s"],
             worker=wishes.worker,
         ) as streamer,
         open_spool(spool_dir) as spool,

@@ -3,15 +3,15 @@
 import functools
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast, get_args
 
 import click
 
-from spool import Limits
 from uploader.cli.common import NumberRange
-from uploader.cli.limits import limit_options
+from uploader.cli.setting_options import setting_options
+from uploader.known_settings import OF_SPOOL
 from uploader.sources import Scaling, Simulator, Source
 from uploader.streamer import FINALIZE_WAIT_S, WorkerKind
 
@@ -28,6 +28,7 @@ class Wishes:
     Attributes:
         paced: frames are taken at ``fps``, instead of as fast as it goes.
         finalize: the stream is ended after its last frame.
+        given: the settings that stand on the command line.
     """
 
     fps: float | None
@@ -39,12 +40,11 @@ class Wishes:
     tags: tuple[str, ...]
     azimuth: str | None
     scaling: str | None
-    endpoint: str | None
     drain_timeout: float
     worker: WorkerKind
     paced: bool
     finalize: bool
-    limits: Limits
+    given: Mapping[str, Any]
 
     def read_scaling(self) -> Scaling | None:
         """How other pixels become ``uint8``."""
@@ -68,11 +68,6 @@ class Wishes:
             return self.rotations_per_min
         return source.settings.rotations_per_min if isinstance(source, Simulator) else 0.0
 
-    @property
-    def retention_s(self) -> float:
-        """The retention as `RHEEDStreamer` takes it, whose ``None`` means its default."""
-        return math.inf if self.limits.retention_s is None else self.limits.retention_s
-
 
 _OPTIONS = (
     click.option(
@@ -95,7 +90,6 @@ _OPTIONS = (
     click.option("--tag", "tags", multiple=True, help="A tag's name or UUID; may be given several times."),
     click.option("--azimuth", help="Azimuth label of a stationary sample."),
     click.option("--scaling", metavar="CHOICE", help="To 8 bits: shift8, shift4 or minmax:LO:HI."),
-    click.option("--endpoint", help="The server's base URL.  [default: AS_API_ENDPOINT, then the vendor's]"),
     click.option(
         "--drain-timeout",
         type=NumberRange(min=0),
@@ -126,8 +120,8 @@ def stream_options(function: _F) -> _F:
         wishes = Wishes(**{name: kwargs.pop(name) for name in names})
         return function(*args, wishes=wishes, **kwargs)
 
-    # limit_options gathers its three options into ``limits``, which belongs to the wishes too.
-    wrapped: Callable[..., Any] = limit_options(run)
+    # These gather into ``given``, which belongs to the wishes too.
+    wrapped: Callable[..., Any] = setting_options(*OF_SPOOL)(run)
     for option in reversed(_OPTIONS):
         wrapped = option(wrapped)
     return cast("_F", wrapped)

@@ -3,83 +3,117 @@
 import logging
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
 import click
 
-from spool import Limits, Stream
+from spool import Spool, SpoolError
 from uploader import config
-from uploader.cli.common import BAD_NEWS, fail, open_spool, plain_errors, spool_option
-from uploader.cli.limits import limit_options
+from uploader.cli.common import config_option, plain_errors
+from uploader.cli.setting_options import setting_options
 from uploader.delivery import OnClosed
 from uploader.destinations.atomscale import AtomscaleDestination
+from uploader.destinations.base import Destination
+from uploader.drains import Drains, End
+from uploader.errors import UploaderError
 from uploader.keys import Keys
-from uploader.verbosity import set_verbosity
+from uploader.known_settings import SETTINGS
+from uploader.log_file import RotatingLog, have_standard_streams
+from uploader.resolving import Sources, every_spool, resolve
+from uploader.verbosity import log_to, set_verbosity
 from uploader.worker import Until, UploadWorker
+
+_log = logging.getLogger(__name__)
+
+_SAYS = {
+    End.ELSEWHERE: ("another worker delivers this spool already", "Nothing to do: it carries on."),
+    End.LEFT: ("not everything could be delivered", "Run 'framespool status' to see what is left and why."),
+    End.FAILED: ("a spool cannot be drained", "The others were; run the worker for this one again."),
+}
 
 
 @click.command()
-@spool_option
-@click.option("--endpoint", help="The server's base URL.  [default: AS_API_ENDPOINT, then the vendor's]")
+@click.option(
+    "--spool",
+    "spools",
+    type=click.Path(file_okay=False, path_type=Path),
+    multiple=True,
+    help="A spool folder, or the name of a [[spool]]; may be given several times.  "
+    "[default: ATOMSCALE_SPOOL_DIR, every spool of the configuration file, your data directory]",
+)
+@config_option
 @click.option("--once", is_flag=True, help="End as soon as nothing is left to deliver.")
 @click.option("--until", type=click.Choice([one.value for one in Until]), default=Until.STOPPED.value, hidden=True)
-@click.option(
-    "--on-closed",
-    type=click.Choice([one.value for one in OnClosed]),
-    default=OnClosed.CONTINUE.value,
-    show_default=True,
-    help="What waits when the server has ended a stream for its silence goes into a further one, or is held.",
-)
-@click.option("--verbosity", type=click.IntRange(0, 4), default=3, show_default=True, help="How much to tell.")
-@limit_options
+@setting_options(*(one.name for one in SETTINGS if one.name != "spool_dir"))
 @plain_errors
 def command(
-    spool_dir: Path | None,
-    endpoint: str | None,
-    until: str,
-    on_closed: str,
-    verbosity: int,
-    limits: Limits,
-    *,
-    once: bool,
+    spools: tuple[Path, ...], config_file: Path | None, until: str, given: Mapping[str, object], *, once: bool
 ) -> None:
-    """Deliver what the spool holds, in order, for as long as it takes.
+    """Deliver what the spools hold, in order, for as long as it takes.
 
     The API key comes from AS_API_KEY, the key file or the system keyring ('framespool login'); when it is refused,
     a newer one there is taken up. Stop it with Ctrl-C or SIGTERM: uploads under way get five seconds, and what was
     not acknowledged is sent again by the next worker.
     """
+    log_file = given["log_file"]
+    assert isinstance(log_file, Path | None)
+    have_standard_streams(log_file)
+    sources = config.sources(given, file=config_file, given_by="flag")
+    has_log_file = _begin_log(sources)
+    try:
+        _drain(sources, spools, Until.DRY if once else Until(until))
+    except Exception as error:
+        if has_log_file:  # the terminal is told anyway, where there is one
+            plain = isinstance(error, SpoolError | UploaderError | OSError)
+            _log.error("%s. %s", error, getattr(error, "hint", ""), exc_info=not plain)
+        raise
+
+
+def _begin_log(sources: Sources) -> bool:
+    """Log to where the settings say; whether that is a file."""
+    path, bytes_max, files_max, verbosity = (
+        resolve(name, sources).value for name in ("log_file", "log_bytes_max", "logs_max", "verbosity")
+    )
+    assert isinstance(verbosity, int)
+    if isinstance(path, Path):
+        assert isinstance(bytes_max, int)
+        assert isinstance(files_max, int)
+        log_to(RotatingLog(path, bytes_max=bytes_max, files_max=files_max))
     set_verbosity(verbosity)
-    url = config.endpoint(endpoint)
-    keys = Keys(url)
-    keys.current()  # none at all is told here, before anything is begun
-    with open_spool(spool_dir, limits=limits, create=True) as spool:
-        worker = UploadWorker(
-            spool,
-            AtomscaleDestination(url, keys),
-            until=Until.DRY if once else Until(until),
-            on_closed=OnClosed(on_closed),
-            reads_clock=not config.skips_clock(),
+    return path is not None
+
+
+def _drain(sources: Sources, spools: Sequence[Path], until: Until) -> None:
+    found = every_spool(sources, spools)
+    keys = {one.endpoint: Keys(one.endpoint) for one in found}
+    for one in keys.values():
+        one.current()  # none at all is told here, before anything is begun
+    on_closed = OnClosed(str(resolve("on_closed", sources).value))
+
+    def worker(spool: Spool, destination: Destination) -> UploadWorker:
+        return UploadWorker(
+            spool, destination, until=until, on_closed=on_closed, reads_clock=not config.skips_clock()
         )
-        _stop_on_signals(worker)
-        if not worker.run():
-            fail("another worker delivers this spool already", "Nothing to do: it carries on.", code=BAD_NEWS)
-        if once and _anything_left(spool.streams(unfinished_only=True), url):
-            fail("not everything could be delivered", "Run 'framespool status' to see what is left and why.")
+
+    drains = Drains(found, lambda url: AtomscaleDestination(url, keys[url]), worker, is_once=until is Until.DRY)
+    _on_signals(drains.stop)
+    done = drains.run()
+    bad = [one for one in done if one.end is not End.STOPPED]
+    if len(done) == 1 and bad and bad[0].error is not None:
+        raise bad[0].error
+    if bad:
+        whose = ["" if len(done) == 1 else f"{one.spool.name}: " for one in bad]
+        said = [f"{name}{one.error or _SAYS[one.end][0]}" for name, one in zip(whose, bad, strict=True)]
+        raise UploaderError("\n".join(said), hint=_SAYS[bad[0].end][1])
 
 
-def _anything_left(streams: Iterable[Stream], url: str) -> bool:
-    return any(s.settings.destination == url and (s.tally.spooled or s.tally.parked) for s in streams)
+def _on_signals(stop: Callable[[], None]) -> None:
+    def asked(_number: int, _frame: FrameType | None) -> None:
+        stop()
 
-
-def _stop_on_signals(worker: UploadWorker) -> None:
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        logging.getLogger(__name__).info("stopping")
-        worker.stop()
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, asked)
+    signal.signal(signal.SIGINT, asked)
     if sys.platform == "win32":
-        signal.signal(signal.SIGBREAK, stop)
+        signal.signal(signal.SIGBREAK, asked)

@@ -1,0 +1,151 @@
+"""The kinds of settings: how a worth is read from text, checked, and shown.
+
+A check raises `ValueError` with the end of a sentence that begins with the setting's name.
+"""
+
+import math
+import operator
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import SupportsIndex
+from urllib.parse import urlsplit
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_PLAIN_URL = re.compile(r"[A-Za-z0-9.:/\[\]_~%+-]+")
+_VERBOSITY_MAX = 4
+_LOG_BYTES_MIN = 4096
+_COUNT_MAX = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """How the worths of some settings are treated.
+
+    Attributes:
+        check: the worth as it is used, from a Python or TOML value.
+        from_text: such a value, from the environment or an option.
+        metavar: stands for it in a command's help.
+        is_path: a relative one in a file counts from the file's folder.
+    """
+
+    check: Callable[[object], object]
+    from_text: Callable[[str], object] = str
+    metavar: str
+    is_path: bool = False
+
+
+def shown(worth: object) -> str | int | float | None:
+    """A checked worth for people and for JSON, which knows no infinity."""
+    if isinstance(worth, float) and math.isinf(worth):
+        return "never"
+    if isinstance(worth, float) and worth.is_integer():
+        return int(worth)
+    return worth if isinstance(worth, str | int | float | None) else str(worth)
+
+
+def one_spelling(value: object) -> str:
+    """A server's base URL in its one spelling, without a slash at its end."""
+    if not isinstance(value, str):
+        raise ValueError(f"is of type {type(value).__name__}, not text")  # noqa: TRY004 - see the module
+    url = value.strip()
+    try:
+        parts = urlsplit(url)
+        port, host, scheme = parts.port, (parts.hostname or "").lower(), parts.scheme.lower()
+    except ValueError as error:
+        raise ValueError("is not a URL") from error
+    if "@" in parts.netloc or "?" in url or "#" in url:
+        # Not quoted: what stands there may be a secret.
+        raise ValueError("must not carry credentials, a query or a fragment")
+    if scheme not in _DEFAULT_PORTS or not host or port == 0 or not _PLAIN_URL.fullmatch(url):
+        raise ValueError(f"is {url!r}, not an http or https URL")
+    # One spelling for one server: a worker delivers the streams whose destination equals its own.
+    host = f"[{host}]" if ":" in host else host
+    where = host if port in (None, _DEFAULT_PORTS[scheme]) else f"{host}:{port}"
+    return f"{scheme}://{where}{parts.path.rstrip('/')}"
+
+
+def _path(value: object) -> Path:
+    if not isinstance(value, str | os.PathLike):
+        raise ValueError(f"is {value!r}, not a path")  # noqa: TRY004 - see the module
+    path = Path(value)
+    if not path.parts or "\0" in str(path):
+        raise ValueError(f"is {str(value)!r}, not a path")
+    try:
+        return path.expanduser().absolute()
+    except RuntimeError as error:
+        raise ValueError(f"cannot be told: {error}") from error
+
+
+def _whole(low: int, high: float) -> Callable[[object], int]:
+    within = f"of at least {low}" if high == math.inf else f"from {low} to {high}"
+
+    def check(value: object) -> int:
+        real = _real(value)
+        # 200e9 is a float, and a usual way to write so many bytes.
+        if math.isfinite(real) and real == int(real) and low <= real <= high:
+            return int(real)
+        raise ValueError(f"is {value!r}, not a whole number {within}")
+
+    return check
+
+
+def _verbosity(value: object) -> int:
+    if type(value) is not int or not 0 <= value <= _VERBOSITY_MAX:
+        raise ValueError(f"is {value!r}, not a whole number from 0 to {_VERBOSITY_MAX}")
+    return value
+
+
+def _retention(value: object) -> float:
+    if value == "never":
+        return math.inf
+    # Written so that a NaN is refused too.
+    if not (real := _real(value)) >= 0:
+        raise ValueError(f"is {value!r}, not a number of seconds or 'never'")
+    return float(real)
+
+
+def _real(value: object) -> int | float:
+    """A number, also one of NumPy's; NaN for what is none."""
+    if isinstance(value, SupportsIndex) and not isinstance(value, bool):
+        return operator.index(value)
+    return value if isinstance(value, float) else math.nan
+
+
+def _number(text: str) -> object:
+    """A number from text; what is none is left to the check to name."""
+    for read in (int, float):
+        try:
+            return read(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _seconds(value: object) -> float:
+    if not 0 <= (real := _real(value)) < math.inf:
+        raise ValueError(f"is {value!r}, not a number of seconds")
+    return float(real)
+
+
+def _one_of(*words: str) -> Callable[[object], str]:
+    def check(value: object) -> str:
+        if value not in words:
+            raise ValueError(f"is {value!r}, not one of {', '.join(words)}")
+        return str(value)
+
+    return check
+
+
+URL = Kind(check=one_spelling, metavar="URL")
+FOLDER = Kind(check=_path, metavar="DIRECTORY", is_path=True)
+FILE = Kind(check=_path, metavar="FILE", is_path=True)
+BYTES = Kind(check=_whole(0, math.inf), from_text=_number, metavar="BYTES")
+LOG_BYTES = Kind(check=_whole(_LOG_BYTES_MIN, math.inf), from_text=_number, metavar="BYTES")
+COUNT = Kind(check=_whole(1, _COUNT_MAX), from_text=_number, metavar="N")
+SECONDS = Kind(check=_seconds, from_text=_number, metavar="SECONDS")
+ON_CLOSED = Kind(check=_one_of("continue", "hold"), metavar="continue|hold")
+RETENTION = Kind(check=_retention, from_text=_number, metavar="SECONDS|never")
+VERBOSITY = Kind(check=_verbosity, from_text=_number, metavar=f"0-{_VERBOSITY_MAX}")
