@@ -23,6 +23,7 @@ from spool.errors import (
     SpoolFull,
     SpoolTooNew,
     StreamError,
+    StreamInUse,
     StreamSealed,
     UnknownStream,
 )
@@ -78,6 +79,7 @@ __all__ = [
     "Stream",
     "StreamAudit",
     "StreamError",
+    "StreamInUse",
     "StreamSealed",
     "StreamSettings",
     "StreamState",

@@ -8,6 +8,7 @@
     ├── StreamError
     │   ├── UnknownStream           no such stream in this spool
     │   ├── AmbiguousStream         the name or prefix fits several
+    │   ├── StreamInUse             another live producer records it
     │   └── StreamSealed            no more chunks can come: finalize() was asked for
     ├── SpoolFull                   a limit or the disk itself leaves no room
     ├── DiskFailed                  the operating system refused a disk operation
@@ -68,6 +69,21 @@ class AmbiguousStream(StreamError):
     """The prefix or name fits more than one stream."""
 
     hint = "Give more of the stream_id, or the whole of it."
+
+
+class StreamInUse(StreamError):
+    """Another live producer has the stream, so it cannot be resumed. Nothing was changed.
+
+    Attributes:
+        holder: which one, ``host:pid``; ``None`` when it is not known.
+    """
+
+    hint = "Let that process finish, or stop it, and resume then. If it is this script's own streamer, close() it."
+
+    def __init__(self, ref: str, *, holder: str | None = None) -> None:
+        by = f" ({holder})" if holder else ""
+        super().__init__(f"stream {ref} is being recorded by another live producer{by}")
+        self.holder = holder
 
 
 class StreamSealed(StreamError):
