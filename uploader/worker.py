@@ -23,6 +23,7 @@ from spool import LeasedStream, LeaseLost, ProcessLock, Spool, SpoolError, Strea
 from uploader.delivery import StreamDelivery
 from uploader.destinations.base import Destination
 from uploader.gate import Gate
+from uploader.orphans import OrphanRule
 
 LEASE_TTL_S = 30.0
 STREAMS_AT_ONCE = 4
@@ -66,9 +67,17 @@ class UploadWorker:
         spool: this worker's own opening of the spool.
         destination: where to deliver; streams opened for another one are left alone.
         until: when to end by itself.
+        finalize_orphans_after_s: end streams whose producer has been gone for so long; ``None`` for never.
     """
 
-    def __init__(self, spool: Spool, destination: Destination, *, until: Until = Until.STOPPED) -> None:
+    def __init__(
+        self,
+        spool: Spool,
+        destination: Destination,
+        *,
+        until: Until = Until.STOPPED,
+        finalize_orphans_after_s: float | None = None,
+    ) -> None:
         self._spool = spool
         self._destination = destination
         self._until = until
@@ -80,6 +89,7 @@ class UploadWorker:
         self._leaving = False
         self._next_tidy_s = 0.0
         self.name = f"{socket.gethostname()}:{os.getpid()}"
+        self._orphans = OrphanRule(spool, destination.url, after_s=finalize_orphans_after_s, who=self.name)
 
     def stop(self) -> None:
         """Ask the worker to end soon; safe from a signal's function and from any thread."""
@@ -154,6 +164,7 @@ class UploadWorker:
 
     def _round(self) -> bool:
         """Look once at every stream; whether anything is being or can be done."""
+        self._orphans.look()
         now = time.monotonic()
         todo = self._streams_with_work()
         ready = [one for one in todo if not self._is_at_work(one) and self._rests_until(one) <= now]

@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 import numpy.typing as npt
 
-from spool import Chunk, Limits, Spool, Stream, StreamSettings
+from spool import Chunk, Clock, Limits, Spool, Stream, StreamSettings
 from uploader.api import AtomscaleApi
 from uploader.config import ApiKey
 from uploader.destinations.atomscale import AtomscaleDestination
@@ -150,11 +150,20 @@ class Bench:
         return self.spool.zarr_path(data_id) / "frames" / f"c.{chunk_idx}.0.0"
 
     @contextmanager
-    def delivering(self, *, url: str | None = None, key: str | None = None) -> Iterator[UploadWorker]:
+    def delivering(
+        self,
+        *,
+        url: str | None = None,
+        key: str | None = None,
+        clock: Clock | None = None,
+        finalize_orphans_after_s: float | None = None,
+    ) -> Iterator[UploadWorker]:
         """A worker in a thread of this process, with its own opening of the spool."""
         destination = AtomscaleDestination(url or self.server.url, ApiKey(key or self.server.api_key))
-        with Spool(self.root, limits=NO_LIMITS) as spool, closing(destination):
-            worker = UploadWorker(spool, destination, until=Until.STOPPED)
+        with Spool(self.root, limits=NO_LIMITS, clock=clock) as spool, closing(destination):
+            worker = UploadWorker(
+                spool, destination, until=Until.STOPPED, finalize_orphans_after_s=finalize_orphans_after_s
+            )
             thread = threading.Thread(target=worker.run, name="test-worker", daemon=True)
             thread.start()
             try:

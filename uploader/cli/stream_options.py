@@ -4,12 +4,12 @@ import functools
 import math
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, TypeVar, cast, get_args
+from dataclasses import dataclass, replace
+from typing import Any, Self, TypeVar, cast, get_args
 
 import click
 
-from spool import Limits
+from spool import Limits, Stream
 from uploader.cli.common import NumberRange
 from uploader.cli.limits import limit_options
 from uploader.sources import Scaling, Simulator, Source
@@ -17,6 +17,17 @@ from uploader.streamer import FINALIZE_WAIT_S, WorkerKind
 
 SECONDS_PER_CHUNK = 2
 _CHUNK_FRAMES_MIN = 2
+# By their options; a stream that is resumed has them already.
+_OF_A_NEW_STREAM = {
+    "fps": "fps",
+    "chunk_size": "chunk-size",
+    "rotations_per_min": "rotations-per-min",
+    "name": "name",
+    "sample": "sample",
+    "project": "project",
+    "tags": "tag",
+    "azimuth": "azimuth",
+}
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -28,6 +39,7 @@ class Wishes:
     Attributes:
         paced: frames are taken at ``fps``, instead of as fast as it goes.
         finalize: the stream is ended after its last frame.
+        resume: the stream to go on with, instead of a new one.
     """
 
     fps: float | None
@@ -40,6 +52,7 @@ class Wishes:
     azimuth: str | None
     scaling: str | None
     endpoint: str | None
+    resume: str | None
     drain_timeout: float
     worker: WorkerKind
     paced: bool
@@ -61,6 +74,24 @@ class Wishes:
         """The most frames in a chunk: two seconds of them by default, the least that the server takes."""
         # A damaged file may claim any rate: that it is no rate is for the settings to say.
         return self.chunk_size or max(_CHUNK_FRAMES_MIN, math.ceil(min(SECONDS_PER_CHUNK * fps, sys.maxsize)))
+
+    def going_on_with(self, stream: Stream) -> Self:
+        """The same, for a stream that began with its own settings.
+
+        Raises:
+            click.UsageError: other settings were asked for as well.
+        """
+        own = _OF_A_NEW_STREAM.items()
+        given = [f"--{option}" for name, option in own if getattr(self, name) not in (None, ())]
+        if given:
+            raise click.UsageError(f"--resume keeps the stream's own settings: leave out {', '.join(given)}")
+        settings = stream.settings
+        return replace(
+            self,
+            fps=settings.fps,
+            chunk_size=settings.chunk_size,
+            endpoint=self.endpoint or settings.destination,
+        )
 
     def rotation_of(self, source: Source) -> float:
         """Rotations per minute, as asked for or as simulated; stationary otherwise."""
@@ -96,6 +127,11 @@ _OPTIONS = (
     click.option("--azimuth", help="Azimuth label of a stationary sample."),
     click.option("--scaling", metavar="CHOICE", help="To 8 bits: shift8, shift4 or minmax:LO:HI."),
     click.option("--endpoint", help="The server's base URL.  [default: AS_API_ENDPOINT, then the vendor's]"),
+    click.option(
+        "--resume",
+        metavar="STREAM",
+        help="Go on with a stream whose producer is gone: the frames of SOURCE follow its last chunk.",
+    ),
     click.option(
         "--drain-timeout",
         type=NumberRange(min=0),

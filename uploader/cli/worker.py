@@ -12,6 +12,7 @@ import click
 from spool import Limits, Stream
 from uploader import config
 from uploader.cli.common import BAD_NEWS, fail, open_spool, plain_errors, spool_option
+from uploader.cli.durations import EXAMPLES, duration
 from uploader.cli.limits import limit_options
 from uploader.destinations.atomscale import AtomscaleDestination
 from uploader.verbosity import set_verbosity
@@ -22,12 +23,26 @@ from uploader.worker import Until, UploadWorker
 @spool_option
 @click.option("--endpoint", help="The server's base URL.  [default: AS_API_ENDPOINT, then the vendor's]")
 @click.option("--once", is_flag=True, help="End as soon as nothing is left to deliver.")
+@click.option(
+    "--finalize-orphans-after",
+    "orphans_after_s",
+    type=duration,
+    metavar="TIME",
+    help=f"End streams whose producer has been gone for so long: {EXAMPLES}.  [default: never]",
+)
 @click.option("--until", type=click.Choice([one.value for one in Until]), default=Until.STOPPED.value, hidden=True)
 @click.option("--verbosity", type=click.IntRange(0, 4), default=3, show_default=True, help="How much to tell.")
 @limit_options
 @plain_errors
 def command(
-    spool_dir: Path | None, endpoint: str | None, until: str, verbosity: int, limits: Limits, *, once: bool
+    spool_dir: Path | None,
+    endpoint: str | None,
+    orphans_after_s: float | None,
+    until: str,
+    verbosity: int,
+    limits: Limits,
+    *,
+    once: bool,
 ) -> None:
     """Deliver what the spool holds, in order, for as long as it takes.
 
@@ -37,7 +52,12 @@ def command(
     set_verbosity(verbosity)
     key, url = config.api_key(), config.endpoint(endpoint)
     with open_spool(spool_dir, limits=limits, create=True) as spool:
-        worker = UploadWorker(spool, AtomscaleDestination(url, key), until=Until.DRY if once else Until(until))
+        worker = UploadWorker(
+            spool,
+            AtomscaleDestination(url, key),
+            until=Until.DRY if once else Until(until),
+            finalize_orphans_after_s=orphans_after_s,
+        )
         _stop_on_signals(worker)
         if not worker.run():
             fail("another worker delivers this spool already", "Nothing to do: it carries on.", code=BAD_NEWS)
