@@ -75,15 +75,15 @@ class StreamInUse(StreamError):
     """Another live producer has the stream, so it cannot be resumed. Nothing was changed.
 
     Attributes:
-        holder: which one, ``host:pid``; ``None`` when it is not known.
+        began_by: who opened or resumed it last, ``host:pid``; ``None`` when the ledger does not say.
     """
 
     hint = "Let that process finish, or stop it, and resume then. If it is this script's own streamer, close() it."
 
-    def __init__(self, ref: str, *, holder: str | None = None) -> None:
-        by = f" ({holder})" if holder else ""
+    def __init__(self, ref: str, *, began_by: str | None = None) -> None:
+        by = f"; {began_by} opened or resumed it last" if began_by else ""
         super().__init__(f"stream {ref} is being recorded by another live producer{by}")
-        self.holder = holder
+        self.began_by = began_by
 
 
 class StreamSealed(StreamError):

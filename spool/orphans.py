@@ -5,6 +5,7 @@ rule that a person has set. The first and the last take the producer's claim bef
 that no stream is resumed by two, or ended in the moment in which it is resumed.
 """
 
+import json
 import sqlite3
 
 from spool import ledger, rows, sealing
@@ -24,10 +25,10 @@ def resume(folder: SpoolFolder, claims: ProducerClaims, ref: str) -> Stream:
         stream = require_open(db, ref)[1]
     if claims.holds(stream.stream_id):
         return stream
-    if not _take(claims, stream, named=True):
+    if not _take(claims, stream, patience_s=_PATIENCE_S):
         with folder.index.reading() as db:
             require_open(db, ref)  # what had the claim may have sealed the stream
-        raise StreamInUse(ref, holder=claims.holder(stream.stream_id))
+            raise StreamInUse(ref, began_by=_named(db, stream))
 
     def change(db: sqlite3.Connection) -> Stream:
         found = require_open(db, ref)[1]
@@ -48,7 +49,7 @@ def seal_orphan(folder: SpoolFolder, claims: ProducerClaims, ref: str, *, silent
         stream = rows.require_stream(db, ref)[1]
     if stream.state != StreamState.OPEN or claims.holds(stream.stream_id):
         return False
-    if not _take(claims, stream, named=False):
+    if not _take(claims, stream):
         return False
     try:
         since = folder.clock.now_ms() - int(silent_for_s * 1000)
@@ -64,8 +65,21 @@ def last_sign_ms(db: sqlite3.Connection, ref: str) -> int:
     return sealing.last_sign_ms(db, key, stream)
 
 
-def _take(claims: ProducerClaims, stream: Stream, *, named: bool) -> bool:
+def _named(db: sqlite3.Connection, stream: Stream) -> str | None:
+    """Who opened or resumed the stream last."""
+    row = db.execute(
+        "SELECT detail FROM ledger WHERE stream_id = ? AND event IN ('opened', 'resumed')"
+        " ORDER BY seq DESC LIMIT 1",
+        (stream.stream_id,),
+    ).fetchone()
     try:
-        return claims.take(stream.stream_id, patience_s=_PATIENCE_S if named else 0.0, named=named)
+        return str(json.loads(row[0])["producer"]) if row else None
+    except (ValueError, TypeError, KeyError):
+        return None  # the row is damaged, or of a stream that began elsewhere
+
+
+def _take(claims: ProducerClaims, stream: Stream, *, patience_s: float = 0.0) -> bool:
+    try:
+        return claims.take(stream.stream_id, patience_s=patience_s)
     except OSError as error:
         raise translated(error, f"stream {stream.stream_id} cannot be claimed") from error

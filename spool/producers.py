@@ -2,7 +2,6 @@
 
 ``streams/<stream_id>/producer.lock`` is held by whoever opened the stream, resumed it, or pushed to it when nobody
 had it, until the stream is sealed or the spool is closed. The operating system frees it when that process dies.
-``producer.txt`` beside it names the holder, for people; nothing depends on it.
 
 * The claim is no fence. A second live producer may push to the same stream, which is safe (ADR 0005), and has the
   claim from its next push on once the first is gone. What asks for it is `Spool.resume`, and whoever tells an
@@ -12,21 +11,16 @@ had it, until the stream is sealed or the spool is closed. The operating system 
   a child is gone too: a stream then counts as recorded for too long, never for too short a time.)
 """
 
-import contextlib
 import errno
 import logging
 import os
 import socket
 import threading
-from pathlib import Path
 
 from spool.folder import SpoolFolder
 from spool.locks import ProcessLock
 
 LOCK_NAME = "producer.lock"
-HOLDER_NAME = "producer.txt"
-
-_HOLDER_CHARS_MAX = 200
 
 _log = logging.getLogger(__name__)
 
@@ -54,13 +48,12 @@ class ProducerClaims:
                 lock.release()
             self._held.clear()
 
-    def take(self, stream_id: str, *, patience_s: float, named: bool = True) -> bool:
+    def take(self, stream_id: str, *, patience_s: float) -> bool:
         """Claim a stream; whether it is claimed by this opening now.
 
         Args:
             stream_id: of a stream whose folder is there.
             patience_s: whoever looks at a claim has it for a moment; that is waited for.
-            named: whether ``producer.txt`` is to name us.
 
         Raises:
             OSError: the disk refused.
@@ -77,8 +70,6 @@ class ProducerClaims:
             if not lock.acquire(patience_s=patience_s):
                 return False
             self._held[stream_id] = lock
-            if named:
-                _write_holder(home / HOLDER_NAME)
             return True
 
     def try_to_take(self, stream_id: str, *, patience_s: float = 0.0) -> bool:
@@ -113,22 +104,7 @@ class ProducerClaims:
             _log.warning("whether %s is being recorded cannot be told: %s", stream_id, error)
             return False
 
-    def holder(self, stream_id: str) -> str | None:
-        """Who claimed a stream last, as far as it is known: ``host:pid``."""
-        try:
-            text = (self._folder.stream_folder(stream_id) / HOLDER_NAME).read_text("utf-8").strip()
-        except (OSError, ValueError):
-            return None
-        return text[:_HOLDER_CHARS_MAX] if text.isprintable() and text else None
-
 
 def our_name() -> str:
     """This process, for people."""
     return f"{socket.gethostname()}:{os.getpid()}"
-
-
-def _write_holder(path: Path) -> None:
-    with contextlib.suppress(OSError):
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(fd, "w", encoding="utf-8") as file:
-            file.write(our_name())

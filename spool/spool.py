@@ -28,7 +28,7 @@ from spool.intake import Intake
 from spool.leased import LeasedStream
 from spool.locks import ProcessLock
 from spool.model import Chunk, Event, Stream, StreamSettings, new_stream
-from spool.producers import ProducerClaims
+from spool.producers import ProducerClaims, our_name
 from spool.recovery import recover
 from spool.retention import Limits, acknowledged_before_ms, shortfall
 
@@ -134,7 +134,7 @@ class Spool:
             self._folder.make_stream(stream)
             self._claims.try_to_take(stream.stream_id)  # before anybody can see it, so that nobody sees an orphan
             rows.insert_stream(db, stream)
-            facts = ledger.stream_facts(stream)
+            facts = {**ledger.stream_facts(stream), "producer": our_name()}
             ledger.append(db, "opened", at_ms=now, stream_id=stream.stream_id, detail=facts)
 
         try:

@@ -85,7 +85,7 @@ def test_a_recording_that_was_killed_is_resumed_after_its_last_chunk(shell: Shel
         )
         again = shell.run("stream", SMALL, "--resume", "night")
         assert again.code == 1
-        assert f":{process.pid})" in again.err
+        assert f":{process.pid} opened" in again.err
         process.kill()
         process.wait()
     (before,) = shell.run("streams", "--json").json()["streams"]
