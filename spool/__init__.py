@@ -24,6 +24,7 @@ from spool.errors import (
     SpoolFull,
     SpoolTooNew,
     StreamError,
+    StreamInUse,
     StreamSealed,
     UnknownStream,
 )
@@ -82,6 +83,7 @@ __all__ = [
     "Stream",
     "StreamAudit",
     "StreamError",
+    "StreamInUse",
     "StreamSealed",
     "StreamSettings",
     "StreamState",

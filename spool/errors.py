@@ -8,6 +8,7 @@
     ├── StreamError
     │   ├── UnknownStream           no such stream in this spool
     │   ├── AmbiguousStream         the name or prefix fits several
+    │   ├── StreamInUse             another live producer records it
     │   └── StreamSealed            no more chunks can come: finalize() was asked for
     ├── SpoolFull                   a limit or the disk itself leaves no room
     ├── DiskFailed                  the operating system refused a disk operation
@@ -68,6 +69,21 @@ class AmbiguousStream(StreamError):
     """The prefix or name fits more than one stream."""
 
     hint = "Give more of the stream_id, or the whole of it."
+
+
+class StreamInUse(StreamError):
+    """Another live producer has the stream, so it cannot be resumed. Nothing was changed.
+
+    Attributes:
+        began_by: who opened or resumed it last, ``host:pid``; ``None`` when the ledger does not say.
+    """
+
+    hint = "Let that process finish, or stop it, and resume then. If it is this script's own streamer, close() it."
+
+    def __init__(self, ref: str, *, began_by: str | None = None) -> None:
+        by = f"; {began_by} opened or resumed it last" if began_by else ""
+        super().__init__(f"stream {ref} is being recorded by another live producer{by}")
+        self.began_by = began_by
 
 
 class StreamSealed(StreamError):

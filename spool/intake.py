@@ -82,7 +82,7 @@ class Intake:
         """See `Spool.push`."""
         idx = checks.accept_chunk_idx(chunk_idx)
         with self._folder.index.reading() as db:
-            _, stream = _open_stream(db, ref)
+            _, stream = require_open(db, ref)
         array = checks.accept_frames(frames, stream)
         moment = self._folder.clock.moment()
         now = moment.at_ms
@@ -145,7 +145,7 @@ class Intake:
         aside: list[Path] = []
         try:
             with self._folder.writing("push") as db:
-                key, stream = _open_stream(db, description.stream_id)
+                key, stream = require_open(db, description.stream_id)
                 checks.require_same_size(stream, description.height, description.width)
                 before = _chunk_at(db, key, description.chunk_idx)
                 if before is None:
@@ -368,7 +368,12 @@ class Intake:
         return used, self._folder.disk.free_bytes(self._folder.root)
 
 
-def _open_stream(db: sqlite3.Connection, ref: str) -> tuple[int, Stream]:
+def require_open(db: sqlite3.Connection, ref: str) -> tuple[int, Stream]:
+    """The stream with this stream_id or data_id, and its key; it must take chunks.
+
+    Raises:
+        UnknownStream, StreamSealed: there is none, or its end was asked for.
+    """
     found = rows.require_stream(db, ref)
     if found[1].state != StreamState.OPEN:
         raise StreamSealed(f"stream {ref} is {found[1].state}: no more chunks can come")

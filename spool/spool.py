@@ -19,7 +19,7 @@ from typing import Any, Self, SupportsIndex
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from spool import decisions, ledger, parting, pruning, rows, shards, taking_in
+from spool import decisions, ledger, orphans, parting, pruning, rows, sealing, shards, taking_in
 from spool.clock import Clock, HostClock
 from spool.disk import Disk
 from spool.errors import AmbiguousStream, SpoolError, UnknownStream
@@ -28,11 +28,12 @@ from spool.intake import Intake
 from spool.leased import LeasedStream
 from spool.locks import ProcessLock
 from spool.model import Chunk, ClockReading, Event, Stream, StreamSettings, new_stream
+from spool.producers import ProducerClaims, our_name
 from spool.recovery import recover
 from spool.retention import Limits, acknowledged_before_ms, shortfall
-from spool.states import StreamState
 
 _PAGE = 1000
+_LOOK_PATIENCE_S = 0.2
 
 _log = logging.getLogger(__name__)
 
@@ -91,6 +92,7 @@ class Spool:
             self._folder.close()
             raise
         self._intake = Intake(self._folder, self.limits)
+        self._claims = ProducerClaims(self._folder)
 
     def __enter__(self) -> Self:
         return self
@@ -102,6 +104,7 @@ class Spool:
 
     def close(self) -> None:
         """Let go of the folder; everything spooled stays."""
+        self._claims.close()
         self._intake.close()
         self._folder.close()
 
@@ -147,8 +150,9 @@ class Spool:
             if data_id is not None and rows.find_stream(db, data_id):
                 raise SpoolError(f"stream {data_id} is already in this spool")
             self._folder.make_stream(stream)
+            self._claims.try_to_take(stream.stream_id)  # before anybody can see it, so that nobody sees an orphan
             rows.insert_stream(db, replace(stream, unlinked=unlinked))
-            facts = ledger.stream_facts(stream)
+            facts = {**ledger.stream_facts(stream), "producer": our_name()}
             ledger.append(db, "opened", at_ms=now, stream_id=stream.stream_id, detail=facts)
             if asked and data_id is None:
                 key, begun = rows.require_stream(db, stream.stream_id)
@@ -163,12 +167,16 @@ class Spool:
             self._intake.claim_incoming()  # from now on a worker knows that a producer lives
             self._folder.write("open_stream", change)
         except OSError as error:
-            self._folder.unmake_stream(stream.stream_id)
+            self._unmake(stream)
             raise translated(error, "the stream's folder could not be made") from error
         except SpoolError:
-            self._folder.unmake_stream(stream.stream_id)
+            self._unmake(stream)
             raise
         return stream
+
+    def _unmake(self, stream: Stream) -> None:
+        self._claims.release(stream.stream_id)  # Windows removes no folder with an open file in it
+        self._folder.unmake_stream(stream.stream_id)
 
     def push(
         self,
@@ -196,30 +204,62 @@ class Spool:
             SpoolFull: no room, even after pruning all that may be pruned.
             DiskFailed: the disk refused.
         """
-        return self._intake.push(ref, chunk_idx, frames, capture_start_ms_utc)
+        chunk = self._intake.push(ref, chunk_idx, frames, capture_start_ms_utc)
+        self._claims.try_to_take(chunk.stream_id)
+        return chunk
+
+    def resume(self, ref: str) -> Stream:
+        """Go on with a stream whose producer is gone: from now on this process is its producer.
+
+        Nothing is invented: the next chunk is ``next_chunk_idx`` of what is returned. What was not pushed before
+        the other one was gone is not in the spool.
+
+        Durability: on return the ledger says who resumed the stream; after a raise nothing has changed.
+
+        Raises:
+            UnknownStream, StreamSealed: no such stream, or it takes no more chunks.
+            StreamInUse: another live producer has it.
+            SpoolError: the disk refused.
+        """
+        return orphans.resume(self._folder, self._claims, ref)
+
+    def claim_producer(self, ref: str) -> bool:
+        """Say that this process records a stream, as opening it and pushing to it do by themselves.
+
+        Returns:
+            Whether this opening has the claim now; not when another live one has it, or the disk refuses.
+        """
+        return self._claims.try_to_take(self.stream(ref).stream_id, patience_s=_LOOK_PATIENCE_S)
 
     def seal(self, ref: str) -> Stream:
         """Ask for the end of the stream: no more chunks will come. Asking again changes nothing.
 
         Durability: on return the request survives anything; a worker carries it out once all is acknowledged.
         """
-
-        def change(db: sqlite3.Connection) -> None:
-            key, stream = rows.require_stream(db, ref)
-            if stream.state == StreamState.OPEN:
-                now = self._folder.clock.now_ms()
-                event = rows.move_stream(db, key, "seal", sealed_at_ms=now)
-                ledger.append(db, event, at_ms=now, stream_id=stream.stream_id)
-
-        self._folder.write("seal", change)
+        sealing.seal(self._folder, ref)
         stream = self.stream(ref)
-        try:
-            # So that the request outlives even the index; the promise does not rest on it. Under the write
-            # lock, so that no recovery takes the file being written for a leftover.
-            self._folder.write("stream_json", lambda _db: self._folder.write_stream_description(stream))
-        except (OSError, SpoolError) as error:
-            _log.warning("stream.json of %s could not be rewritten: %s", stream.stream_id, error)
+        self._claims.release(stream.stream_id)
         return stream
+
+    def seal_orphan(self, ref: str, *, silent_for_s: float, who: str) -> bool:
+        """Seal an open stream that nobody records: its producer is gone, and was last heard of so long ago.
+
+        It holds the producer's claim meanwhile, so that nobody resumes the stream in the same moment.
+
+        Args:
+            ref: the stream.
+            silent_for_s: since its last push, its opening, or the last time it was resumed; by the spool's clock.
+            who: for the ledger.
+
+        Returns:
+            Whether it was sealed. Never when a live producer has the stream, however long that is silent.
+
+        Durability: as for `seal`.
+
+        Raises:
+            SpoolError: the disk refused.
+        """
+        return orphans.seal_orphan(self._folder, self._claims, ref, silent_for_s=silent_for_s, who=who)
 
     def note_clock(self, ref: str, reading: ClockReading) -> None:
         """Record a measurement of the reference clock against the host's clocks."""
@@ -358,6 +398,15 @@ class Spool:
     def has_live_producers(self) -> bool:
         """Whether any process, this one included, has this spool open for pushing."""
         return any(lock.is_held_elsewhere() for lock in self._folder.incoming_locks())
+
+    def has_live_producer(self, ref: str) -> bool:
+        """Whether any process, this one included, records this stream; see `spool.producers`."""
+        return self._claims.is_held(self.stream(ref).stream_id)
+
+    def last_sign_of_life_ms(self, ref: str) -> int:
+        """When the stream's producer was last heard of: it opened it, pushed to it, or resumed it."""
+        with self._folder.index.reading() as db:
+            return orphans.last_sign_ms(db, ref)
 
     def lease(self, ref: str, owner: str, *, ttl_s: float, take_over: bool = False) -> LeasedStream | None:
         """Claim a stream for a worker; ``None`` while another worker's lease still runs.

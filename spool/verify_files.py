@@ -15,6 +15,7 @@ from spool.folder import INDEX_NAME
 from spool.ledger_file import LEDGER_NAME
 from spool.model import Chunk, Stream
 from spool.problems import DAMAGED, DERIVED, MISSING, UNKNOWN, Problem
+from spool.producers import LOCK_NAME
 from spool.zarr_metadata import (
     ARRAY_NAME,
     STORE_NAME,
@@ -179,7 +180,7 @@ def _difference(path: Path, wanted: bytes) -> str | None:
 def _strangers(root: Path, home: Path, stream: Stream) -> Iterator[Problem]:
     """What lies in a stream's folder and is no part of it."""
     ours = {
-        home: {"stream.json", STORE_NAME},
+        home: {"stream.json", STORE_NAME, LOCK_NAME},
         home / STORE_NAME: {"zarr.json", ARRAY_NAME},
         array_path(home): {"zarr.json"},
     }

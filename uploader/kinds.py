@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import SupportsIndex
 from urllib.parse import urlsplit
 
+from uploader.durations import EXAMPLES, duration
+
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _PLAIN_URL = re.compile(r"[A-Za-z0-9.:/\[\]_~%+-]+")
 _VERBOSITY_MAX = 4
@@ -130,6 +132,14 @@ def _seconds(value: object) -> float:
     return float(real)
 
 
+def _duration(value: object) -> float:
+    if isinstance(value, str):
+        return duration(value)
+    if not (real := _real(value)) > 0 or math.isinf(real):
+        raise ValueError(f"is {value!r}, not a length of time such as {EXAMPLES}")
+    return float(real)
+
+
 def _one_of(*words: str) -> Callable[[object], str]:
     def check(value: object) -> str:
         if value not in words:
@@ -147,5 +157,6 @@ LOG_BYTES = Kind(check=_whole(_LOG_BYTES_MIN, math.inf), from_text=_number, meta
 COUNT = Kind(check=_whole(1, _COUNT_MAX), from_text=_number, metavar="N")
 SECONDS = Kind(check=_seconds, from_text=_number, metavar="SECONDS")
 ON_CLOSED = Kind(check=_one_of("continue", "hold"), metavar="continue|hold")
+DURATION = Kind(check=_duration, metavar="TIME")
 RETENTION = Kind(check=_retention, from_text=_number, metavar="SECONDS|never")
 VERBOSITY = Kind(check=_verbosity, from_text=_number, metavar=f"0-{_VERBOSITY_MAX}")

@@ -58,6 +58,8 @@ SETTINGS = (
     Setting(name="on_closed", kind=kinds.ON_CLOSED, default="continue",
             says="What waits when the server has ended a stream for its silence goes into a further one there, or"
             " waits for a person."),
+    Setting(name="finalize_orphans_after", kind=kinds.DURATION, default=None,
+            says="The worker ends streams whose producer has been gone for so long: 90s, 15min, 1h or 2d."),
     Setting(name="verbosity", kind=kinds.VERBOSITY, default=3,
             says="How much the worker tells: 0 (silent) to 4 (everything)."),
     Setting(name="log_file", kind=kinds.FILE, default=None,

@@ -198,6 +198,34 @@ class RHEEDStreamer:
         """
         return self._spool.stream(stream_id).data_id
 
+    def resume(self, data_id: str) -> int:
+        """Go on with a stream whose producer is gone: after a crash, or one that was left open.
+
+        Does not touch the network. What the other producer had not pushed is not invented: the capture times show
+        the pause.
+
+        Args:
+            data_id: what ``initialize`` returned, or the stream_id.
+
+        Returns:
+            The chunk_idx to push next; ``run`` goes on there by itself.
+
+        Raises:
+            StreamInUse: another live producer has the stream; nothing was changed.
+            StreamSealed, UnknownStream: it takes no more chunks, or is not in this spool.
+            ConfigurationError: it is delivered to another endpoint than this streamer's.
+            SpoolError: the disk refused.
+        """
+        destination = self._spool.stream(data_id).settings.destination
+        if destination != self._endpoint:
+            raise ConfigurationError(
+                f"stream {data_id} is delivered to {destination}, and this streamer to {self._endpoint}",
+                hint="Give RHEEDStreamer the endpoint that the stream was opened with.",
+            )
+        stream = self._spool.resume(data_id)
+        self._ensure_worker()
+        return stream.next_chunk_idx
+
     def push(
         self,
         data_id: str,

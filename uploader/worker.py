@@ -24,6 +24,7 @@ from uploader.clock import ClockKeeper
 from uploader.delivery import OnClosed, StreamDelivery
 from uploader.destinations.base import Destination
 from uploader.gate import Gate
+from uploader.orphans import OrphanRule
 
 LEASE_TTL_S = 30.0
 STREAMS_AT_ONCE = 4
@@ -69,6 +70,7 @@ class UploadWorker:
         until: when to end by itself.
         on_closed: what to do with what waits when the server has ended a stream for its silence.
         reads_clock: whether chunks are stamped by the server's clock.
+        finalize_orphans_after_s: end streams whose producer has been gone for so long; ``None`` for never.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class UploadWorker:
         until: Until = Until.STOPPED,
         on_closed: OnClosed = OnClosed.CONTINUE,
         reads_clock: bool = True,
+        finalize_orphans_after_s: float | None = None,
     ) -> None:
         self._spool = spool
         self._destination = destination
@@ -93,6 +96,7 @@ class UploadWorker:
         self._leaving = False
         self._next_tidy_s = 0.0
         self.name = f"{socket.gethostname()}:{os.getpid()}"
+        self._orphans = OrphanRule(spool, destination.url, after_s=finalize_orphans_after_s, who=self.name)
 
     def stop(self) -> None:
         """Ask the worker to end soon; safe from a signal's function and from any thread."""
@@ -178,6 +182,7 @@ class UploadWorker:
 
     def _round(self) -> bool:
         """Look once at every stream; whether anything is being or can be done."""
+        self._orphans.look()
         now = time.monotonic()
         todo = self._streams_with_work()
         ready = [one for one in todo if not self._is_at_work(one) and self._rests_until(one) <= now]

@@ -132,6 +132,8 @@ def test_streams_as_json(reader: Shell, spool: Spool, clock: FakeClock) -> None:
                 "name": "growth",
                 "destination": "https://example.invalid",
                 "state": "open",
+                "producer": "live",
+                "producer_seen_at_ms": None,
                 "held": None,
                 "trouble": None,
                 "chunks_pushed": 2,

@@ -18,10 +18,9 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 import numpy.typing as npt
 
-from spool import Chunk, Limits, Spool, Stream, StreamSettings
+from spool import Chunk, Clock, Limits, Spool, Stream, StreamSettings
 from uploader.api import AtomscaleApi
 from uploader.config import ApiKey
-from uploader.delivery import OnClosed
 from uploader.destinations.atomscale import AtomscaleDestination
 from uploader.loopback.process import LoopbackServer
 from uploader.opening import open_on_server
@@ -152,12 +151,17 @@ class Bench:
 
     @contextmanager
     def delivering(
-        self, *, url: str | None = None, key: str | None = None, on_closed: OnClosed = OnClosed.CONTINUE
+        self,
+        *,
+        url: str | None = None,
+        key: str | None = None,
+        clock: Clock | None = None,
+        **habits: Any,
     ) -> Iterator[UploadWorker]:
-        """A worker in a thread of this process, with its own opening of the spool."""
+        """A worker in a thread of this process, with its own opening of the spool; ``habits`` are its own."""
         destination = AtomscaleDestination(url or self.server.url, ApiKey(key or self.server.api_key))
-        with Spool(self.root, limits=NO_LIMITS) as spool, closing(destination):
-            worker = UploadWorker(spool, destination, until=Until.STOPPED, on_closed=on_closed)
+        with Spool(self.root, limits=NO_LIMITS, clock=clock) as spool, closing(destination):
+            worker = UploadWorker(spool, destination, until=Until.STOPPED, **habits)
             thread = threading.Thread(target=worker.run, name="test-worker", daemon=True)
             thread.start()
             try:

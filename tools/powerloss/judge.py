@@ -30,7 +30,7 @@ _FORMAT = [
         r"ledger\.jsonl(\.[0-9a-f]{32}\.aside)?",
         "reserve",
         r"(incoming|workers)/[0-9a-f]+\.lock",
-        r"streams/[^/]+/stream\.json",
+        r"streams/[^/]+/(stream\.json|producer\.lock)",
         r"streams/[^/]+/frames\.zarr/(frames/)?zarr\.json",
         r"streams/[^/]+/frames\.zarr/frames/(c\.[0-9]+\.0\.0|\.c\..*\.aside)",
     )

@@ -9,6 +9,7 @@ import click
 from spool import Spool, SpoolStatus, Stream, StreamState
 from uploader.cli import screen, words
 from uploader.cli.common import BAD_NEWS, command_line, json_option, open_spool, plain_errors, spool_option
+from uploader.cli.orphans import OPEN_STAYS, Producer, orphan_concerns, producers
 from uploader.cli.streams import as_object
 from uploader.cli.troubles import Concern, concerns, is_paused
 
@@ -22,12 +23,14 @@ class _View:
     Attributes:
         workers: by destination of an unfinished stream, whether a worker drains it.
         recording: whether some process has the spool open for pushing.
+        producers: by stream_id of an open stream.
     """
 
     spool: SpoolStatus
     streams: tuple[Stream, ...]
     workers: dict[str, bool]
     recording: bool
+    producers: dict[str, Producer]
 
     @property
     def waiting(self) -> int:
@@ -47,7 +50,17 @@ class _View:
         found: list[tuple[Stream | None, Concern]] = [
             (s, one) for s in self.streams for one in concerns(s, self.spool.root)
         ]
-        return [*found, *((None, one) for one in self._undelivered())]
+        found += [(None, one) for one in self._undelivered()]
+        return [*found, *self.orphans]
+
+    @property
+    def orphans(self) -> list[tuple[Stream | None, Concern]]:
+        """The streams whose producer is gone."""
+        return [
+            (s, one)
+            for s in self.streams
+            for one in orphan_concerns(s, self.producers.get(s.stream_id), self.spool.root)
+        ]
 
     def _undelivered(self) -> list[Concern]:
         """Work without anybody to do it. A living producer starts a worker by itself."""
@@ -100,6 +113,7 @@ def _look(spool: Spool, only: Stream | None) -> _View:
         streams=streams,
         workers={url: _is_served(spool, url, streams) for url in urls},
         recording=spool.has_live_producers(),
+        producers=producers(spool, streams),
     )
 
 
@@ -139,7 +153,7 @@ def _as_object(view: _View) -> dict[str, Any]:
             }
             for stream, one in view.concerns
         ],
-        "streams": [as_object(stream) for stream in view.streams],
+        "streams": [as_object(stream, view.producers.get(stream.stream_id)) for stream in view.streams],
     }
 
 
@@ -159,8 +173,10 @@ def _lines(view: _View) -> list[str]:
     ]
     if view.streams:
         lines += ["", *_stream_lines(view)]
-    for stream, one in view.concerns:
+    for stream, one in view.concerns[:_SHOWN_MAX]:
         lines += ["", *_concern_lines(stream, one)]
+    if len(view.concerns) > _SHOWN_MAX:
+        lines += ["", f"... and {len(view.concerns) - _SHOWN_MAX:,} more: framespool streams"]
     return [*lines, "", _verdict(view)]
 
 
@@ -211,6 +227,8 @@ def _verdict(view: _View) -> str:
     needed = sum(one.needs_person for _, one in view.concerns)
     if needed:
         return screen.painted(f"{words.count(needed, 'thing needs', 'things need')} a person.", "bad")
+    if view.orphans:
+        return screen.painted(OPEN_STAYS, "wait")
     if view.concerns:
         return screen.painted("Nothing is lost and nothing is to be done: delivery goes on by itself.", "wait")
     if view.waiting:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from spool import Spool, SpoolError, StreamAudit, StreamState, audit
+from spool import Spool, SpoolError, Stream, StreamAudit, StreamState, audit
 from uploader.cli import screen, words
 from uploader.cli.common import BAD_NEWS, json_option, open_spool, plain_errors, spool_option
 from uploader.cli.endings import closing_lines, opening_lines
@@ -35,9 +35,13 @@ def command(source: str, spool_dir: Path | None, *, as_json: bool, wishes: Wishe
     .zarr or a video. The API key comes from AS_API_KEY, or from where 'framespool login' has put it. Exits with 0
     only if every frame was acknowledged and the stream is finalized.
 
-    Ctrl-C ends the recording: what was taken is kept and delivered, and the stream stays open.
+    Ctrl-C ends the recording: what was taken is kept and delivered, and the stream stays open; --resume goes on
+    with it.
     """
     opened = open_source(source, scaling=wishes.read_scaling())
+    begun = _begun(spool_dir, wishes)
+    if begun is not None:
+        wishes = wishes.going_on_with(begun)
     fps = wishes.rate_of(opened)
     size = wishes.chunk_size_at(fps)
     recording = Recording(opened, fps=fps, chunk_size=size, paced=wishes.paced)
@@ -52,11 +56,14 @@ def command(source: str, spool_dir: Path | None, *, as_json: bool, wishes: Wishe
         ) as streamer,
         open_spool(spool_dir) as spool,
     ):
-        data_id = _begin(streamer, opened, wishes, fps=fps, size=size)
+        if begun is None:
+            data_id = _begin(streamer, opened, wishes, fps=fps, size=size)
+        else:
+            streamer.resume(data_id := begun.stream_id)
         stream = spool.stream(data_id)
         for line in opening_lines(opened.describe(), stream):
             screen.say(line, err=True)
-        expected = None if opened.length is None else math.ceil(opened.length / size)
+        expected = None if opened.length is None else stream.tally.pushed + math.ceil(opened.length / size)
         with (
             Watching(spool, data_id, recording=True, expected_chunks=expected) as watching,
             spoken_warnings(watching),
@@ -70,6 +77,14 @@ def command(source: str, spool_dir: Path | None, *, as_json: bool, wishes: Wishe
     is_over = found.stream.state is StreamState.FINALIZED or not wishes.finalize
     if broken is not None or not is_over or not found.complete:
         raise SystemExit(BAD_NEWS)
+
+
+def _begun(spool_dir: Path | None, wishes: Wishes) -> Stream | None:
+    """The stream to go on with; ``None`` when a new one is to be opened."""
+    if wishes.resume is None:
+        return None
+    with open_spool(spool_dir) as spool:
+        return spool.find(wishes.resume)
 
 
 def _begin(streamer: RHEEDStreamer, source: Source, wishes: Wishes, *, fps: float, size: int) -> str:

@@ -4,11 +4,12 @@ import functools
 import math
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, TypeVar, cast, get_args
+from dataclasses import dataclass, replace
+from typing import Any, Self, TypeVar, cast, get_args
 
 import click
 
+from spool import Stream
 from uploader.cli.common import NumberRange
 from uploader.cli.setting_options import setting_options
 from uploader.known_settings import OF_SPOOL
@@ -17,6 +18,17 @@ from uploader.streamer import FINALIZE_WAIT_S, WorkerKind
 
 SECONDS_PER_CHUNK = 2
 _CHUNK_FRAMES_MIN = 2
+# By their options; a stream that is resumed has them already.
+_OF_A_NEW_STREAM = {
+    "fps": "fps",
+    "chunk_size": "chunk-size",
+    "rotations_per_min": "rotations-per-min",
+    "name": "name",
+    "sample": "sample",
+    "project": "project",
+    "tags": "tag",
+    "azimuth": "azimuth",
+}
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -28,6 +40,7 @@ class Wishes:
     Attributes:
         paced: frames are taken at ``fps``, instead of as fast as it goes.
         finalize: the stream is ended after its last frame.
+        resume: the stream to go on with, instead of a new one.
         given: the settings that stand on the command line.
     """
 
@@ -40,6 +53,7 @@ class Wishes:
     tags: tuple[str, ...]
     azimuth: str | None
     scaling: str | None
+    resume: str | None
     drain_timeout: float
     worker: WorkerKind
     paced: bool
@@ -61,6 +75,24 @@ class Wishes:
         """The most frames in a chunk: two seconds of them by default, the least that the server takes."""
         # A damaged file may claim any rate: that it is no rate is for the settings to say.
         return self.chunk_size or max(_CHUNK_FRAMES_MIN, math.ceil(min(SECONDS_PER_CHUNK * fps, sys.maxsize)))
+
+    def going_on_with(self, stream: Stream) -> Self:
+        """The same, for a stream that began with its own settings.
+
+        Raises:
+            click.UsageError: other settings were asked for as well.
+        """
+        own = _OF_A_NEW_STREAM.items()
+        given = [f"--{option}" for name, option in own if getattr(self, name) not in (None, ())]
+        if given:
+            raise click.UsageError(f"--resume keeps the stream's own settings: leave out {', '.join(given)}")
+        settings = stream.settings
+        return replace(
+            self,
+            fps=settings.fps,
+            chunk_size=settings.chunk_size,
+            given={**self.given, "endpoint": self.given.get("endpoint") or settings.destination},
+        )
 
     def rotation_of(self, source: Source) -> float:
         """Rotations per minute, as asked for or as simulated; stationary otherwise."""
@@ -90,6 +122,11 @@ _OPTIONS = (
     click.option("--tag", "tags", multiple=True, help="A tag's name or UUID; may be given several times."),
     click.option("--azimuth", help="Azimuth label of a stationary sample."),
     click.option("--scaling", metavar="CHOICE", help="To 8 bits: shift8, shift4 or minmax:LO:HI."),
+    click.option(
+        "--resume",
+        metavar="STREAM",
+        help="Go on with a stream whose producer is gone: the frames of SOURCE follow its last chunk.",
+    ),
     click.option(
         "--drain-timeout",
         type=NumberRange(min=0),

@@ -8,6 +8,7 @@ import click
 from spool import Stream
 from uploader.cli import screen, words
 from uploader.cli.common import json_option, open_spool, plain_errors, spool_option
+from uploader.cli.orphans import Producer, orphan_concerns, producers, word
 from uploader.cli.troubles import concerns
 
 _WIDE, _VERY_WIDE = 100, 140
@@ -20,20 +21,21 @@ _WIDE, _VERY_WIDE = 100, 140
 def command(spool_dir: Path | None, *, as_json: bool) -> None:
     """List every stream of the spool, oldest first.
 
-    Chunks are counted as acknowledged / waiting / parked.
+    Chunks are counted as acknowledged / waiting / parked. An open stream whose producer is gone says so.
     """
     with open_spool(spool_dir) as spool:
         streams, root = spool.streams(), spool.root
+        recording = producers(spool, streams)
     if as_json:
-        screen.print_json({"streams": [as_object(stream) for stream in streams]})
+        screen.print_json({"streams": [as_object(one, recording.get(one.stream_id)) for one in streams]})
     elif not streams:
         screen.say("This spool holds no streams yet.")
     else:
-        for line in _table(streams, root):
+        for line in _table(streams, recording, root):
             screen.say(line)
 
 
-def as_object(stream: Stream) -> dict[str, Any]:
+def as_object(stream: Stream, producer: Producer | None) -> dict[str, Any]:
     """A stream as ``streams --json`` and ``status --json`` show it."""
     tally = stream.tally
     return {
@@ -42,6 +44,8 @@ def as_object(stream: Stream) -> dict[str, Any]:
         "name": stream.settings.name,
         "destination": stream.settings.destination,
         "state": stream.state.value,
+        "producer": word(producer),
+        "producer_seen_at_ms": None if producer is None else producer.seen_at_ms,
         "held": stream.held,
         "trouble": stream.trouble,
         "chunks_pushed": tally.pushed,
@@ -57,7 +61,7 @@ def as_object(stream: Stream) -> dict[str, Any]:
     }
 
 
-def _table(streams: list[Stream], root: Path) -> list[str]:
+def _table(streams: list[Stream], recording: dict[str, Producer], root: Path) -> list[str]:
     columns = _columns()
     head = " ".join(f"{name:{width}}" for name, width in columns.items())
     lines = [screen.bold(head.rstrip())]
@@ -65,7 +69,10 @@ def _table(streams: list[Stream], root: Path) -> list[str]:
         lines.append(_line(stream, columns))
         lines += [
             "  " + screen.painted(line, "bad" if one.needs_person else "wait")
-            for one in concerns(stream, root)
+            for one in (
+                *concerns(stream, root),
+                *orphan_concerns(stream, recording.get(stream.stream_id), root),
+            )
             for line in words.wrapped(one.words, screen.width() - 2)
         ]
     return lines

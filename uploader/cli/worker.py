@@ -91,10 +91,17 @@ def _drain(sources: Sources, spools: Sequence[Path], until: Until) -> None:
     for one in keys.values():
         one.current()  # none at all is told here, before anything is begun
     on_closed = OnClosed(str(resolve("on_closed", sources).value))
+    orphans_after_s = resolve("finalize_orphans_after", sources).value
+    assert isinstance(orphans_after_s, float | None)
 
     def worker(spool: Spool, destination: Destination) -> UploadWorker:
         return UploadWorker(
-            spool, destination, until=until, on_closed=on_closed, reads_clock=not config.skips_clock()
+            spool,
+            destination,
+            until=until,
+            on_closed=on_closed,
+            reads_clock=not config.skips_clock(),
+            finalize_orphans_after_s=orphans_after_s,
         )
 
     drains = Drains(found, lambda url: AtomscaleDestination(url, keys[url]), worker, is_once=until is Until.DRY)
