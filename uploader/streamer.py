@@ -31,10 +31,11 @@ from uploader.clock import ClockMeasurement, measure
 from uploader.destinations.atomscale import AtomscaleDestination
 from uploader.errors import ConfigurationError
 from uploader.opening import end_again, open_on_server
+from uploader.rate import UNLIMITED, Meter, parse_schedule
 from uploader.reports import ClockReport, FinalizeReport, SpoolReport
 from uploader.settings import stream_settings
 from uploader.verbosity import set_verbosity
-from uploader.worker import UploadWorker
+from uploader.worker import STREAMS_AT_ONCE, UploadWorker
 from uploader.worker_process import WorkerProcess
 
 WorkerKind = Literal["process", "thread", "external"]
@@ -62,6 +63,8 @@ class RHEEDStreamer:
             ``float("inf")`` for as long as there is room.
         worker: who delivers: a ``"process"`` of its own that outlives this one, a ``"thread"`` of this one
             (notebooks), or ``"external"``: a ``framespool worker`` that somebody runs.
+        max_rate: the most that the worker started here may send, such as ``"2MB/s"`` or
+            ``"2MB/s,18:00-07:00=unlimited"``; ``None`` for as fast as it goes.
 
     Raises:
         ConfigurationError: an argument is not usable; nothing was begun.
@@ -79,11 +82,18 @@ class RHEEDStreamer:
         spool_retention_s: float | None = None,
         *,
         worker: WorkerKind = "process",
+        max_rate: str | None = None,
     ) -> None:
         if verbosity is not None:
             set_verbosity(verbosity)
         if worker not in get_args(WorkerKind):
             raise ConfigurationError(f"worker is {worker!r}, not one of {', '.join(get_args(WorkerKind))}")
+        if max_rate is not None and worker == "external":
+            raise ConfigurationError(
+                "max_rate is for a worker that is started here, and this one is not",
+                hint="Nothing was begun. Leave it out, and give it to that one: framespool worker --max-rate.",
+            )
+        self._schedule = UNLIMITED if max_rate is None else parse_schedule(max_rate)
         self._key = config.api_key(api_key)
         self._endpoint = config.endpoint(endpoint)
         try:
@@ -96,7 +106,7 @@ class RHEEDStreamer:
             raise ConfigurationError(f"spool_{error}") from error
         self._kind = worker
         self._spool = Spool(config.spool_dir(spool_dir), limits=self._limits)
-        self._process = WorkerProcess(self._spool, self._endpoint, self._key, self._limits)
+        self._process = WorkerProcess(self._spool, self._endpoint, self._key, self._limits, max_rate)
         self._thread: tuple[UploadWorker, threading.Thread] | None = None
         self._starting = threading.Lock()
         self._clock: ClockMeasurement | None = None
@@ -334,8 +344,9 @@ class RHEEDStreamer:
 
     def _start_thread(self) -> tuple[UploadWorker, threading.Thread]:
         spool = Spool(self._spool.root, limits=self._limits)
-        destination = AtomscaleDestination(self._endpoint, self._key)
-        worker = UploadWorker(spool, destination)
+        meter = Meter(self._schedule, uploads_max=STREAMS_AT_ONCE)
+        destination = AtomscaleDestination(self._endpoint, self._key, meter)
+        worker = UploadWorker(spool, destination, meter=meter)
 
         def deliver() -> None:
             with spool, contextlib.closing(destination):

@@ -31,13 +31,17 @@ class WorkerProcess:
         endpoint: where the worker delivers.
         key: handed over in the worker's environment.
         limits: what the worker keeps the spool within.
+        max_rate: the most that it may send, as `uploader.rate` reads it.
     """
 
-    def __init__(self, spool: Spool, endpoint: str, key: ApiKey, limits: Limits) -> None:
+    def __init__(
+        self, spool: Spool, endpoint: str, key: ApiKey, limits: Limits, max_rate: str | None = None
+    ) -> None:
         self._spool = spool
         self._endpoint = endpoint
         self._key = key
         self._limits = limits
+        self._max_rate = max_rate
         self._lock = spool.worker_lock(endpoint)
         self._process: _Detached | None = None
         self._started_at_s = float("-inf")
@@ -84,6 +88,8 @@ class WorkerProcess:
         if limits.max_bytes is not None:
             command += ["--max-bytes", str(limits.max_bytes)]
         command += ["--retention-s", "never" if limits.retention_s is None else str(limits.retention_s)]
+        if self._max_rate is not None:
+            command += ["--max-rate", self._max_rate]
         return command
 
 

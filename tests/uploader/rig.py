@@ -24,7 +24,8 @@ from uploader.config import ApiKey
 from uploader.destinations.atomscale import AtomscaleDestination
 from uploader.loopback.process import LoopbackServer
 from uploader.opening import open_on_server
-from uploader.worker import Until, UploadWorker
+from uploader.rate import Meter, parse_schedule
+from uploader.worker import UploadWorker
 
 Frames = npt.NDArray[np.uint8]
 
@@ -150,11 +151,19 @@ class Bench:
         return self.spool.zarr_path(data_id) / "frames" / f"c.{chunk_idx}.0.0"
 
     @contextmanager
-    def delivering(self, *, url: str | None = None, key: str | None = None) -> Iterator[UploadWorker]:
+    def delivering(
+        self,
+        *,
+        url: str | None = None,
+        key: str | None = None,
+        max_rate: str = "unlimited",
+        streams_at_once: int = 4,
+    ) -> Iterator[UploadWorker]:
         """A worker in a thread of this process, with its own opening of the spool."""
-        destination = AtomscaleDestination(url or self.server.url, ApiKey(key or self.server.api_key))
+        meter = Meter(parse_schedule(max_rate), uploads_max=streams_at_once)
+        destination = AtomscaleDestination(url or self.server.url, ApiKey(key or self.server.api_key), meter)
         with Spool(self.root, limits=NO_LIMITS) as spool, closing(destination):
-            worker = UploadWorker(spool, destination, until=Until.STOPPED)
+            worker = UploadWorker(spool, destination, streams_at_once=streams_at_once, meter=meter)
             thread = threading.Thread(target=worker.run, name="test-worker", daemon=True)
             thread.start()
             try:

@@ -49,6 +49,7 @@ def command(source: str, spool_dir: Path | None, *, as_json: bool, wishes: Wishe
             spool_min_free_bytes=wishes.limits.min_free_bytes,
             spool_retention_s=wishes.retention_s,
             worker=wishes.worker,
+            max_rate=None if wishes.max_rate is None else wishes.max_rate.text,
         ) as streamer,
         open_spool(spool_dir) as spool,
     ):

@@ -12,6 +12,8 @@ import click
 from spool import Limits
 from uploader.cli.common import NumberRange
 from uploader.cli.limits import limit_options
+from uploader.cli.sharing import max_rate_option
+from uploader.rate import Schedule
 from uploader.sources import Scaling, Simulator, Source
 from uploader.streamer import FINALIZE_WAIT_S, WorkerKind
 
@@ -45,6 +47,7 @@ class Wishes:
     paced: bool
     finalize: bool
     limits: Limits
+    max_rate: Schedule | None
 
     def read_scaling(self) -> Scaling | None:
         """How other pixels become ``uint8``."""
@@ -114,6 +117,7 @@ _OPTIONS = (
     click.option(
         "--finalize/--no-finalize", default=True, help="End the stream after its last frame, or leave it open."
     ),
+    max_rate_option,
 )
 
 

@@ -13,7 +13,9 @@ from spool import Limits, Stream
 from uploader import config
 from uploader.cli.common import BAD_NEWS, fail, open_spool, plain_errors, spool_option
 from uploader.cli.limits import limit_options
+from uploader.cli.sharing import max_rate_option, streams_at_once_option
 from uploader.destinations.atomscale import AtomscaleDestination
+from uploader.rate import UNLIMITED, Meter, Schedule
 from uploader.verbosity import set_verbosity
 from uploader.worker import Until, UploadWorker
 
@@ -25,9 +27,19 @@ from uploader.worker import Until, UploadWorker
 @click.option("--until", type=click.Choice([one.value for one in Until]), default=Until.STOPPED.value, hidden=True)
 @click.option("--verbosity", type=click.IntRange(0, 4), default=3, show_default=True, help="How much to tell.")
 @limit_options
+@max_rate_option
+@streams_at_once_option
 @plain_errors
 def command(
-    spool_dir: Path | None, endpoint: str | None, until: str, verbosity: int, limits: Limits, *, once: bool
+    spool_dir: Path | None,
+    endpoint: str | None,
+    until: str,
+    verbosity: int,
+    limits: Limits,
+    max_rate: Schedule | None,
+    streams_at_once: int,
+    *,
+    once: bool,
 ) -> None:
     """Deliver what the spool holds, in order, for as long as it takes.
 
@@ -37,7 +49,14 @@ def command(
     set_verbosity(verbosity)
     key, url = config.api_key(), config.endpoint(endpoint)
     with open_spool(spool_dir, limits=limits, create=True) as spool:
-        worker = UploadWorker(spool, AtomscaleDestination(url, key), until=Until.DRY if once else Until(until))
+        meter = Meter(max_rate or UNLIMITED, uploads_max=streams_at_once)
+        worker = UploadWorker(
+            spool,
+            AtomscaleDestination(url, key, meter),
+            until=Until.DRY if once else Until(until),
+            streams_at_once=streams_at_once,
+            meter=meter,
+        )
         _stop_on_signals(worker)
         if not worker.run():
             fail("another worker delivers this spool already", "Nothing to do: it carries on.", code=BAD_NEWS)
