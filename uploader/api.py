@@ -124,7 +124,7 @@ class AtomscaleApi:
             params=params,
             body_json=body,
         )
-        return answer.without(self._key.reveal())
+        return answer.without(self._key.reveal(), *self._lines.secrets)
 
     def _headers(self) -> dict[str, str]:
         return {"X-API-KEY": self._key.reveal()}

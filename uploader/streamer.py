@@ -337,7 +337,7 @@ class RHEEDStreamer:
                 self._process.ensure()
             elif self._kind == "thread" and (self._thread is None or not self._thread[1].is_alive()):
                 self._thread = self._start_thread()
-        except (OSError, SpoolError) as error:
+        except (OSError, SpoolError, ConfigurationError) as error:
             _log.error("no worker could be started (%s); recording goes on, the next push tries again", error)
         finally:
             self._starting.release()

@@ -15,6 +15,7 @@ from typing import Any
 
 from spool import Limits, Spool
 from uploader.config import ENDPOINT_VARIABLE, KEY_VARIABLES, ApiKey
+from uploader.way_out import for_another_folder
 
 LOG_NAME = "worker.log"
 _LOG_BYTES_MAX = 5 << 20
@@ -63,7 +64,9 @@ class WorkerProcess:
 
     def _start(self) -> "_Detached":
         environment = {
-            name: value for name, value in os.environ.items() if name not in (*KEY_VARIABLES, ENDPOINT_VARIABLE)
+            name: value
+            for name, value in for_another_folder(os.environ).items()
+            if name not in (*KEY_VARIABLES, ENDPOINT_VARIABLE)
         }
         environment[KEY_VARIABLES[0]] = self._key.reveal()
         # The same code as ours, also when it runs from a checkout that is not installed.

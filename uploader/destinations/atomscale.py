@@ -83,6 +83,7 @@ class AtomscaleDestination:
                 )
         except CutShort:
             return TryLater(words="the worker is stopping")
+        answer = answer.without(*self._storage.secrets)
         row = meaning_of(Step.PUT, answer)
         if row.meaning is Meaning.REFUSED:
             return Refused(words=f"{answer.words}: {answer.excerpt}")
