@@ -1,4 +1,7 @@
-"""Where settings come from: arguments, then the environment, then defaults. The only reader of either."""
+"""Where settings come from: arguments, then the environment, then defaults. The only reader of either.
+
+What programs share, proxies and certificates, is read in `way_out`.
+"""
 
 import os
 import re

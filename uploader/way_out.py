@@ -8,9 +8,9 @@
     REQUESTS_CA_BUNDLE, then CURL_CA_BUNDLE         the same, where neither of those is set
 
 httpx would read most of this by itself, but not the last two, nor what the system's settings leave out; it would
-send what is for this very machine to the proxy, and would say of a value that is of no use only that something failed,
-at the first request. The server's certificate and that of an https proxy are held against the same authorities. A
-proxy's URL may hold a password: no error here repeats one.
+send what is for this very machine to the proxy, and would say of a value that is of no use only that something
+failed, at the first request. The server's certificate and that of an https proxy are held against the same
+authorities. A proxy's URL may hold a password: no error here repeats one.
 """
 
 import base64
