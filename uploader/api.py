@@ -148,6 +148,4 @@ class AtomscaleApi:
             params=params,
             body_json=body,
         )
-        for secret in self._keys.secrets():
-            answer = answer.without(secret)
-        return answer
+        return answer.without(*self._keys.secrets(), *self._lines.secrets)

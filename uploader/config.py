@@ -1,6 +1,7 @@
 """Where settings come from: arguments, the environment, the configuration file, defaults. The only reader of them.
 
 What each setting is stands in `uploader.known_settings`, which of several worths counts in `uploader.resolving`.
+What programs share, proxies and certificates, is read in `way_out`.
 """
 
 import os

@@ -189,6 +189,10 @@ class StreamDelivery:
         if stream.state is StreamState.SEALED and not stream.tally.parked and not stream.tally.spooled:
             self._end(stream)
 
+    def give_way(self) -> None:
+        """End this turn after the chunk under way, if the places are still wanted then."""
+        self._turn_ends_s = 0.0
+
     # The part -------------------------------------------------------------------------------------------
 
     def _get_ready(self) -> bool:

@@ -71,13 +71,16 @@ class Answer:
         """The beginning of the body on one line, without queries: one may be a URL's signature."""
         return printable(unsigned(" ".join(self.text[: 4 * _EXCERPT_CHARS].split())))[:_EXCERPT_CHARS]
 
-    def without(self, secret: str) -> Self:
-        """The same without a secret that the other side repeats: a proxy's page may show the request's headers."""
-        if len(secret) < _SECRET_CHARS_MIN:
-            return self  # such a one stands in words by chance
-        headers = {name: worth.replace(secret, "***") for name, worth in self.headers.items()}
-        text, words = (one.replace(secret, "***") for one in (self.text, self.words))
-        return replace(self, headers=headers, text=text, words=words)
+    def without(self, *secrets: str) -> Self:
+        """The same without what the other side repeats of them: a proxy's page may show the request's headers."""
+        told = self
+        for secret in secrets:
+            if len(secret) < _SECRET_CHARS_MIN:
+                continue  # such a one stands in words by chance
+            headers = {name: worth.replace(secret, "***") for name, worth in told.headers.items()}
+            text, words = (one.replace(secret, "***") for one in (told.text, told.words))
+            told = replace(told, headers=headers, text=text, words=words)
+        return told
 
 
 def exchange(

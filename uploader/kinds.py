@@ -14,12 +14,15 @@ from typing import SupportsIndex
 from urllib.parse import urlsplit
 
 from uploader.durations import EXAMPLES, duration
+from uploader.errors import ConfigurationError
+from uploader.rate import parse_schedule
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _PLAIN_URL = re.compile(r"[A-Za-z0-9.:/\[\]_~%+-]+")
 _VERBOSITY_MAX = 4
 _LOG_BYTES_MIN = 4096
 _COUNT_MAX = 1000
+_AT_ONCE_MAX = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +143,16 @@ def _duration(value: object) -> float:
     return float(real)
 
 
+def _rate(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"is {value!r}, not a rate such as 2MB/s")  # noqa: TRY004 - see the module
+    try:
+        parse_schedule(value)
+    except ConfigurationError as error:
+        raise ValueError(f"is no rate: {error}. {error.hint}") from error
+    return value
+
+
 def _one_of(*words: str) -> Callable[[object], str]:
     def check(value: object) -> str:
         if value not in words:
@@ -158,5 +171,7 @@ COUNT = Kind(check=_whole(1, _COUNT_MAX), from_text=_number, metavar="N")
 SECONDS = Kind(check=_seconds, from_text=_number, metavar="SECONDS")
 ON_CLOSED = Kind(check=_one_of("continue", "hold"), metavar="continue|hold")
 DURATION = Kind(check=_duration, metavar="TIME")
+RATE = Kind(check=_rate, metavar="RATE")
+AT_ONCE = Kind(check=_whole(1, _AT_ONCE_MAX), from_text=_number, metavar="N")
 RETENTION = Kind(check=_retention, from_text=_number, metavar="SECONDS|never")
 VERBOSITY = Kind(check=_verbosity, from_text=_number, metavar=f"0-{_VERBOSITY_MAX}")

@@ -58,6 +58,10 @@ SETTINGS = (
     Setting(name="on_closed", kind=kinds.ON_CLOSED, default="continue",
             says="What waits when the server has ended a stream for its silence goes into a further one there, or"
             " waits for a person."),
+    Setting(name="max_rate", kind=kinds.RATE, default="unlimited",
+            says="The most that all uploads together may send: 2MB/s, or 2MB/s,18:00-07:00=unlimited."),
+    Setting(name="streams_at_once", kind=kinds.AT_ONCE, default=4,
+            says="How many streams may be sent side by side; those being recorded go first."),
     Setting(name="finalize_orphans_after", kind=kinds.DURATION, default=None,
             says="The worker ends streams whose producer has been gone for so long: 90s, 15min, 1h or 2d."),
     Setting(name="verbosity", kind=kinds.VERBOSITY, default=3,

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import httpx
 
 from uploader.watchdog import Watch, Watchdog
+from uploader.way_out import WayOut
 
 _HEADERS = {"User-Agent": "framespool"}
 _WHOLE = 1.25
@@ -71,7 +72,7 @@ class Line:
             stream = info["return_value"]
             assert hasattr(stream, "get_extra_info")
             self._socket = stream.get_extra_info("socket")
-        elif event.endswith("receive_response_headers.started"):
+        elif event.endswith("receive_response_headers.started") and not _is_to_proxy(info):
             assert self._watch is not None
             self._watch.give(_WHOLE * self._answer_s)
 
@@ -85,12 +86,16 @@ class Lines:
     """The connections to one server: those that stand are used again, those that had a fault never are.
 
     Attributes:
+        secrets: what must appear nowhere, even where the other side repeats it.
         is_closed: `close` was called.
+
+    Raises:
+        ConfigurationError: the environment names a proxy or certificates that cannot be used.
     """
 
     def __init__(self) -> None:
-        # Made once: reading the certificates takes longer than most exchanges.
-        self._tls = httpx.create_ssl_context()
+        self._way_out = WayOut()
+        self.secrets = self._way_out.secrets
         self._lock = threading.Lock()
         self._idle: list[Line] = []
         self._watchdog = Watchdog()
@@ -125,8 +130,9 @@ class Lines:
         self._watchdog.close()
 
     def _client(self) -> httpx.Client:
-        return httpx.Client(
-            headers=_HEADERS,
-            verify=self._tls,
-            limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
-        )
+        return httpx.Client(headers=_HEADERS, transport=self._way_out.transport())
+
+
+def _is_to_proxy(info: Mapping[str, object]) -> bool:
+    """Whether a step belongs to the opening of a tunnel: the request itself is still to be sent after that."""
+    return getattr(info["request"], "method", b"") == b"CONNECT"

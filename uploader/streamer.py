@@ -25,10 +25,11 @@ from uploader.destinations.atomscale import AtomscaleDestination
 from uploader.errors import ConfigurationError
 from uploader.keys import Keys
 from uploader.opening import end_again
+from uploader.rate import Meter, parse_schedule
 from uploader.reports import ClockReport, FinalizeReport, SpoolReport
 from uploader.settings import stream_settings
 from uploader.verbosity import set_verbosity
-from uploader.worker import UploadWorker
+from uploader.worker import STREAMS_AT_ONCE, UploadWorker
 from uploader.worker_process import WorkerProcess
 
 WorkerKind = Literal["process", "thread", "external"]
@@ -63,6 +64,8 @@ class RHEEDStreamer:
             configured, else the former.
         worker: who delivers: a ``"process"`` of its own that outlives this one, a ``"thread"`` of this one
             (notebooks), or ``"external"``: a ``framespool worker`` that somebody runs.
+        max_rate: the most that the worker started here may send, such as ``"2MB/s"`` or
+            ``"2MB/s,18:00-07:00=unlimited"``; ``None`` for what is configured, else as fast as it goes.
 
     Raises:
         ConfigurationError: an argument is not usable; nothing was begun.
@@ -82,11 +85,17 @@ class RHEEDStreamer:
         worker: WorkerKind = "process",
         open_timeout_s: float | None = None,
         on_closed: str | None = None,
+        max_rate: str | None = None,
     ) -> None:
         if verbosity is not None:
             set_verbosity(verbosity)
         if worker not in get_args(WorkerKind):
             raise ConfigurationError(f"worker is {worker!r}, not one of {', '.join(get_args(WorkerKind))}")
+        if max_rate is not None and worker == "external":
+            raise ConfigurationError(
+                "max_rate is for a worker that is started here, and this one is not",
+                hint="Nothing was begun. Leave it out, and give it to that one: framespool worker --max-rate.",
+            )
         found = config.spool(
             {
                 "endpoint": endpoint,
@@ -98,13 +107,19 @@ class RHEEDStreamer:
         )
         self._open_timeout_s = float(str(config.setting("open_timeout_s", open_timeout_s).value))
         self._on_closed = OnClosed(str(config.setting("on_closed", on_closed).value))
+        self._max_rate = str(config.setting("max_rate", max_rate).value)
         self._endpoint, self._limits = found.endpoint, found.limits
         self._keys = Keys(self._endpoint, api_key)
         self._keys.current()  # none at all is told here, before anything is begun
         self._kind = worker
         self._spool = Spool(found.root, limits=self._limits)
         self._process = WorkerProcess(
-            self._spool, self._endpoint, self._keys, self._limits, on_closed=self._on_closed
+            self._spool,
+            self._endpoint,
+            self._keys,
+            self._limits,
+            on_closed=self._on_closed,
+            max_rate=self._max_rate,
         )
         self._thread: tuple[UploadWorker, threading.Thread] | None = None
         self._starting = threading.Lock()
@@ -404,15 +419,18 @@ class RHEEDStreamer:
                 self._process.ensure()
             elif self._kind == "thread" and (self._thread is None or not self._thread[1].is_alive()):
                 self._thread = self._start_thread()
-        except (OSError, SpoolError) as error:
+        except (OSError, SpoolError, ConfigurationError) as error:
             _log.error("no worker could be started (%s); recording goes on, the next push tries again", error)
         finally:
             self._starting.release()
 
     def _start_thread(self) -> tuple[UploadWorker, threading.Thread]:
         spool = Spool(self._spool.root, limits=self._limits)
-        destination = AtomscaleDestination(self._endpoint, self._keys)
-        worker = UploadWorker(spool, destination, on_closed=self._on_closed, reads_clock=not config.skips_clock())
+        meter = Meter(parse_schedule(self._max_rate), uploads_max=STREAMS_AT_ONCE)
+        destination = AtomscaleDestination(self._endpoint, self._keys, meter)
+        worker = UploadWorker(
+            spool, destination, on_closed=self._on_closed, reads_clock=not config.skips_clock(), meter=meter
+        )
 
         def deliver() -> None:
             with spool, contextlib.closing(destination):

@@ -16,26 +16,31 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from spool import LeasedStream, LeaseLost, ProcessLock, Spool, SpoolError, Stream, StreamState
+from spool import HostClock, LeasedStream, LeaseLost, ProcessLock, Spool, SpoolError, Stream, StreamState
 from uploader.clock import ClockKeeper
 from uploader.delivery import OnClosed, StreamDelivery
 from uploader.destinations.base import Destination
 from uploader.gate import Gate
 from uploader.orphans import OrphanRule
+from uploader.rate import Meter
+from uploader.turns import Shares, Standing, is_live, share_out
 
 LEASE_TTL_S = 30.0
 STREAMS_AT_ONCE = 4
 KEY_PAUSE_S = 5.0
 """How long the worker lock is left free after a key was refused."""
 _LOOK_S = 0.1
+_SETTLED_S = 1.0
 _REST_S = 1.0
 _REST_AFTER_BUG_S = 60.0
 _TIDY_S = 30.0
 _LOCK_PATIENCE_S = 3.0
 _STOP_PATIENCE_S = 5.0
+_CUT_PATIENCE_S = 0.5
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +53,7 @@ class _Served:
     delivery: StreamDelivery
     thread: threading.Thread | None = None
     renewed_at_s: float = 0.0
+    since_s: float = 0.0
 
 
 class Until(StrEnum):
@@ -71,6 +77,8 @@ class UploadWorker:
         on_closed: what to do with what waits when the server has ended a stream for its silence.
         reads_clock: whether chunks are stamped by the server's clock.
         finalize_orphans_after_s: end streams whose producer has been gone for so long; ``None`` for never.
+        streams_at_once: how many streams may be sent side by side.
+        meter: the one that the destination takes its bytes from.
     """
 
     def __init__(
@@ -82,6 +90,8 @@ class UploadWorker:
         on_closed: OnClosed = OnClosed.CONTINUE,
         reads_clock: bool = True,
         finalize_orphans_after_s: float | None = None,
+        streams_at_once: int = STREAMS_AT_ONCE,
+        meter: Meter | None = None,
     ) -> None:
         self._spool = spool
         self._destination = destination
@@ -91,7 +101,11 @@ class UploadWorker:
         self._stopped = threading.Event()
         self._gate = Gate(self._stopped)
         self._served: dict[str, _Served] = {}
-        self._turns: dict[str, float] = {}
+        self._places = streams_at_once
+        self._meter = meter or Meter()
+        self._turns: dict[str, int] = {}
+        self._turn = 0
+        self._live_in_a_row = 0
         self._crowded = False
         self._leaving = False
         self._next_tidy_s = 0.0
@@ -185,17 +199,41 @@ class UploadWorker:
         self._orphans.look()
         now = time.monotonic()
         todo = self._streams_with_work()
-        ready = [one for one in todo if not self._is_at_work(one) and self._rests_until(one) <= now]
-        # Those that were served longest ago come first, so that none starves.
-        ready.sort(key=lambda stream_id: self._turns.get(stream_id, 0.0))
-        for stream_id in ready[: STREAMS_AT_ONCE - self._at_work()]:
+        shares = self._share_out(todo, now)
+        for stream_id in shares.serve:
             self._serve(stream_id, now)
-        self._crowded = any(not self._is_at_work(one) for one in ready)
+        self._crowded = bool(shares.wait)
+        for stream_id in shares.give_way & self._served.keys():
+            self._served[stream_id].delivery.give_way()
         self._renew(now)
         if now >= self._next_tidy_s:
             self._next_tidy_s = now + _TIDY_S
             self._spool.keep_within_limits()
         return bool(todo) or self._at_work() > 0
+
+    def _share_out(self, todo: Sequence[Stream], now: float) -> Shares:
+        standings = [self._standing(stream, now) for stream in todo]
+        self._meter.let_ahead(frozenset(one.stream_id for one in standings if one.is_live))
+        # Those that have just done their last work still have their places.
+        ending = self._at_work() - sum(one.is_at_work for one in standings)
+        shares = share_out(standings, self._places - ending, self._live_in_a_row)
+        self._live_in_a_row = shares.live_in_a_row
+        return shares
+
+    def _standing(self, stream: Stream, now: float) -> Standing:
+        stream_id = stream.stream_id
+        last = None
+        if stream.state is StreamState.OPEN:
+            last = self._spool.chunk(stream_id, stream.next_chunk_idx - 1)
+        served = self._served.get(stream_id)
+        return Standing(
+            stream_id=stream_id,
+            is_live=is_live(stream, last, HostClock().now_ms()),
+            is_at_work=self._is_at_work(stream_id),
+            is_settled=served is not None and now - served.since_s >= _SETTLED_S,
+            is_resting=served is not None and served.delivery.not_before_s > now,
+            last_turn=self._turns.get(stream_id, 0),
+        )
 
     def _anything_to_do(self) -> bool:
         try:
@@ -203,12 +241,8 @@ class UploadWorker:
         except SpoolError:
             return False
 
-    def _streams_with_work(self) -> list[str]:
-        return [s.stream_id for s in self._spool.streams(unfinished_only=True) if self._has_work(s)]
-
-    def _rests_until(self, stream_id: str) -> float:
-        served = self._served.get(stream_id)
-        return 0.0 if served is None else served.delivery.not_before_s
+    def _streams_with_work(self) -> list[Stream]:
+        return [stream for stream in self._spool.streams(unfinished_only=True) if self._has_work(stream)]
 
     def _has_work(self, stream: Stream) -> bool:
         if stream.settings.destination != self._destination.url:
@@ -240,7 +274,8 @@ class UploadWorker:
                 on_closed=self._on_closed,
             )
             served = self._served[stream_id] = _Served(lease=lease, delivery=delivery, renewed_at_s=now)
-        self._turns[stream_id] = now
+        self._turn += 1
+        self._turns[stream_id], served.since_s = self._turn, now
         served.thread = threading.Thread(
             target=self._drain,
             args=(stream_id, served),
@@ -283,12 +318,19 @@ class UploadWorker:
         An upload that is cut off here is repeated by the next worker, with the same bytes.
         """
         self._leaving = True
-        patience = time.monotonic() + _STOP_PATIENCE_S
-        for served in list(self._served.values()):
-            if served.thread is not None:
-                served.thread.join(max(0.0, patience - time.monotonic()))
+        self._wait_for_uploads(_STOP_PATIENCE_S)
         if keep_leases:
             return
+        if self._stopped.is_set():
+            # What still waits for its share of the line waits in vain.
+            self._meter.end()
+            self._wait_for_uploads(_CUT_PATIENCE_S)
         for served in list(self._served.values()):
             served.lease.release()
         self._served.clear()
+
+    def _wait_for_uploads(self, seconds: float) -> None:
+        patience = time.monotonic() + seconds
+        for served in list(self._served.values()):
+            if served.thread is not None:
+                served.thread.join(max(0.0, patience - time.monotonic()))

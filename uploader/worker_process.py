@@ -21,6 +21,7 @@ from uploader.config import CONFIG_VARIABLE, ENDPOINT_VARIABLE, KEY_FILE_VARIABL
 from uploader.delivery import OnClosed
 from uploader.keys import Keys
 from uploader.log_file import open_private, stderr_beside
+from uploader.way_out import for_another_folder
 
 LOG_NAME = "worker.log"
 _STDERR_BYTES_MAX = 1 << 20
@@ -38,16 +39,25 @@ class WorkerProcess:
         keys: the one in use is handed over in the worker's environment; it finds a newer one by itself.
         limits: what the worker keeps the spool within.
         on_closed: handed over likewise.
+        max_rate: the most that it may send, as `uploader.rate` reads it.
     """
 
     def __init__(
-        self, spool: Spool, endpoint: str, keys: Keys, limits: Limits, *, on_closed: OnClosed = OnClosed.CONTINUE
+        self,
+        spool: Spool,
+        endpoint: str,
+        keys: Keys,
+        limits: Limits,
+        *,
+        on_closed: OnClosed = OnClosed.CONTINUE,
+        max_rate: str = "unlimited",
     ) -> None:
         self._spool = spool
         self._endpoint = endpoint
         self._keys = keys
         self._limits = limits
         self._on_closed = on_closed
+        self._max_rate = max_rate
         self._lock = spool.worker_lock(endpoint)
         self._process: _Detached | None = None
         self._started_at_s = float("-inf")
@@ -70,7 +80,9 @@ class WorkerProcess:
 
     def _start(self) -> "_Detached":
         environment = {
-            name: value for name, value in os.environ.items() if name not in (*KEY_VARIABLES, ENDPOINT_VARIABLE)
+            name: value
+            for name, value in for_another_folder(os.environ).items()
+            if name not in (*KEY_VARIABLES, ENDPOINT_VARIABLE)
         }
         environment[KEY_VARIABLES[0]] = self._keys.current().reveal()
         path, is_named = config.key_file()
@@ -101,6 +113,7 @@ class WorkerProcess:
         if limits.max_bytes is not None:
             command += ["--max-bytes", str(limits.max_bytes)]
         command += ["--retention-s", "never" if limits.retention_s is None else str(limits.retention_s)]
+        command += ["--max-rate", self._max_rate]
         return command
 
 

@@ -61,6 +61,20 @@ def test_what_is_not_a_number_is_wrong_usage(reader: Shell, command: str) -> Non
     assert "'nan' is not a number" in said.err
 
 
+@pytest.mark.parametrize("command", ["worker --max-rate 2Mb/s", "stream sim: --max-rate 2"])
+def test_a_rate_that_cannot_be_read_is_wrong_usage_with_an_example(reader: Shell, command: str) -> None:
+    said = reader.run(*command.split())
+    assert said.code == 2
+    assert "2MB/s,18:00-07:00=unlimited" in " ".join(said.err.split())
+
+
+def test_certificates_that_are_not_there_are_wrong_usage_too(reader: Shell, tmp_path: Path) -> None:
+    reader.environment["SSL_CERT_FILE"] = str(tmp_path / "nothing.pem")
+    said = reader.run("worker", "--once")
+    assert said.code == 2
+    assert said.err.startswith("framespool: SSL_CERT_FILE names ")
+
+
 def test_hostile_arguments_meet_plain_answers(tmp_path: Path) -> None:
     found = list(commands.inputs(7, 40, tmp_path, harms=False))
     assert len(found) == 40

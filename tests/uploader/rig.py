@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import signal
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -24,7 +25,8 @@ from uploader.config import ApiKey
 from uploader.destinations.atomscale import AtomscaleDestination
 from uploader.loopback.process import LoopbackServer
 from uploader.opening import open_on_server
-from uploader.worker import Until, UploadWorker
+from uploader.rate import Meter, parse_schedule
+from uploader.worker import UploadWorker
 
 Frames = npt.NDArray[np.uint8]
 
@@ -156,12 +158,15 @@ class Bench:
         url: str | None = None,
         key: str | None = None,
         clock: Clock | None = None,
+        max_rate: str = "unlimited",
+        streams_at_once: int = 4,
         **habits: Any,
     ) -> Iterator[UploadWorker]:
         """A worker in a thread of this process, with its own opening of the spool; ``habits`` are its own."""
-        destination = AtomscaleDestination(url or self.server.url, ApiKey(key or self.server.api_key))
+        meter = Meter(parse_schedule(max_rate), uploads_max=streams_at_once)
+        destination = AtomscaleDestination(url or self.server.url, ApiKey(key or self.server.api_key), meter)
         with Spool(self.root, limits=NO_LIMITS, clock=clock) as spool, closing(destination):
-            worker = UploadWorker(spool, destination, until=Until.STOPPED, **habits)
+            worker = UploadWorker(spool, destination, streams_at_once=streams_at_once, meter=meter, **habits)
             thread = threading.Thread(target=worker.run, name="test-worker", daemon=True)
             thread.start()
             try:
@@ -216,7 +221,7 @@ def json_reply(body: object, status: int = 200) -> Reply:
 class ScriptedServer:
     """A real server on 127.0.0.1 that answers what a function says and remembers what it was asked."""
 
-    def __init__(self, answer: Callable[[Asked], Reply]) -> None:
+    def __init__(self, answer: Callable[[Asked], Reply], *, tls: ssl.SSLContext | None = None) -> None:
         self.asked: list[Asked] = []
         told = self
 
@@ -249,7 +254,10 @@ class ScriptedServer:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        self.port = self._server.server_address[1]
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def __enter__(self) -> Self:

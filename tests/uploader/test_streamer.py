@@ -32,7 +32,6 @@ from tests.uploader.rig import (
     wait_until,
 )
 from uploader import ConfigurationError, KeyRefused, RHEEDStreamer
-from uploader.config import ApiKey
 from uploader.destinations.atomscale import AtomscaleDestination
 from uploader.loopback.process import LoopbackServer
 
@@ -64,8 +63,8 @@ def destinations(monkeypatch: pytest.MonkeyPatch) -> list[AtomscaleDestination]:
     """What the streamers of this process deliver to, once they do."""
     made: list[AtomscaleDestination] = []
 
-    def make(endpoint: str, key: ApiKey) -> AtomscaleDestination:
-        made.append(AtomscaleDestination(endpoint, key))
+    def make(*given: Any) -> AtomscaleDestination:
+        made.append(AtomscaleDestination(*given))
         return made[-1]
 
     monkeypatch.setattr("uploader.streamer.AtomscaleDestination", make)

@@ -53,6 +53,7 @@ def command(source: str, spool_dir: Path | None, *, as_json: bool, wishes: Wishe
             spool_min_free_bytes=wishes.given["min_free_bytes"],
             spool_retention_s=wishes.given["retention_s"],
             worker=wishes.worker,
+            max_rate=wishes.given["max_rate"],
         ) as streamer,
         open_spool(spool_dir) as spool,
     ):

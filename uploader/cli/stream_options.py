@@ -158,7 +158,7 @@ def stream_options(function: _F) -> _F:
         return function(*args, wishes=wishes, **kwargs)
 
     # These gather into ``given``, which belongs to the wishes too.
-    wrapped: Callable[..., Any] = setting_options(*OF_SPOOL)(run)
+    wrapped: Callable[..., Any] = setting_options(*OF_SPOOL, "max_rate")(run)
     for option in reversed(_OPTIONS):
         wrapped = option(wrapped)
     return cast("_F", wrapped)

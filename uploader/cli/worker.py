@@ -21,6 +21,7 @@ from uploader.errors import UploaderError
 from uploader.keys import Keys
 from uploader.known_settings import SETTINGS
 from uploader.log_file import RotatingLog, have_standard_streams
+from uploader.rate import Meter, parse_schedule
 from uploader.resolving import Sources, every_spool, resolve
 from uploader.verbosity import log_to, set_verbosity
 from uploader.worker import Until, UploadWorker
@@ -92,7 +93,12 @@ def _drain(sources: Sources, spools: Sequence[Path], until: Until) -> None:
         one.current()  # none at all is told here, before anything is begun
     on_closed = OnClosed(str(resolve("on_closed", sources).value))
     orphans_after_s = resolve("finalize_orphans_after", sources).value
+    streams_at_once = resolve("streams_at_once", sources).value
     assert isinstance(orphans_after_s, float | None)
+    assert isinstance(streams_at_once, int)
+    # One line, one limit: whatever several spools send counts together.
+    schedule = parse_schedule(str(resolve("max_rate", sources).value))
+    meter = Meter(schedule, uploads_max=streams_at_once * len(found))
 
     def worker(spool: Spool, destination: Destination) -> UploadWorker:
         return UploadWorker(
@@ -102,9 +108,13 @@ def _drain(sources: Sources, spools: Sequence[Path], until: Until) -> None:
             on_closed=on_closed,
             reads_clock=not config.skips_clock(),
             finalize_orphans_after_s=orphans_after_s,
+            streams_at_once=streams_at_once,
+            meter=meter,
         )
 
-    drains = Drains(found, lambda url: AtomscaleDestination(url, keys[url]), worker, is_once=until is Until.DRY)
+    drains = Drains(
+        found, lambda url: AtomscaleDestination(url, keys[url], meter), worker, is_once=until is Until.DRY
+    )
     _on_signals(drains.stop)
     done = drains.run()
     bad = [one for one in done if one.end is not End.STOPPED]

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -29,11 +29,10 @@ from uploader.exchange import Answer, exchange, printable
 from uploader.keys import Keys
 from uploader.lines import Lines, Patience
 from uploader.meanings import Meaning, Row, Step
+from uploader.rate import CutShort, Meter
 from uploader.server_states import ServerState, server_state
 from uploader.stamps import Stamp
 
-PIECE_BYTES = 1 << 20
-"""Between 0.25 and 4 MB a piece, httpx keeps up with curl (measured, docs/adr/0006)."""
 STALL_S = 60.0
 """No progress for so long, on a connection that stands, ends the try."""
 RELAY_BYTES_PER_S = 50_000
@@ -56,10 +55,12 @@ class AtomscaleDestination:
     Args:
         endpoint: the API's base URL.
         key: the API key, or where to ask for one; the presigned PUT goes out without it.
+        meter: gives out the bytes of the bodies; without it as fast as it goes.
     """
 
-    def __init__(self, endpoint: str, key: ApiKey | Keys) -> None:
+    def __init__(self, endpoint: str, key: ApiKey | Keys, meter: Meter | None = None) -> None:
         self.url = endpoint
+        self._meter = meter or Meter()
         self._api = AtomscaleApi(endpoint, key)
         self._storage = Lines()
 
@@ -118,19 +119,21 @@ class AtomscaleDestination:
 
     def deliver(self, chunk: Chunk, ticket: Ticket, body: bytes) -> Delivered | TryLater | Refused:
         """See `Destination.deliver`."""
-        answer = exchange(
-            self._storage,
-            "PUT",
-            ticket.url,
-            content=_pieces(body),
-            headers={"Content-Type": "", "Content-Length": str(len(body))},
-            patience=Patience(
-                connect_s=CONNECT_TIMEOUT_S,
-                stall_s=STALL_S,
-                sending_s=STALL_S + len(body) / SLOWEST_BYTES_PER_S,
-                answer_s=STALL_S + len(body) / RELAY_BYTES_PER_S,
-            ),
+        patience = Patience(
+            connect_s=CONNECT_TIMEOUT_S,
+            stall_s=STALL_S,
+            sending_s=STALL_S + len(body) / SLOWEST_BYTES_PER_S + self._meter.patience_s(len(body)),
+            answer_s=STALL_S + len(body) / RELAY_BYTES_PER_S,
         )
+        headers = {"Content-Type": "", "Content-Length": str(len(body))}
+        try:
+            with self._meter.sending(chunk.stream_id, body) as pieces:
+                answer = exchange(
+                    self._storage, "PUT", ticket.url, content=pieces, headers=headers, patience=patience
+                )
+        except CutShort:
+            return TryLater(words="the worker is stopping")
+        answer = answer.without(*self._storage.secrets)
         row = meaning_of(Step.PUT, answer)
         if row.meaning is Meaning.REFUSED:
             return Refused(words=f"{answer.words}: {answer.excerpt}")
@@ -230,12 +233,6 @@ def _chunk_named_in(url: str) -> int | None:
     """The chunk whose key the URL's path ends with; ``None`` when it does not end as a chunk's key does."""
     found = _CHUNK_KEY.search(unquote(urlsplit(url).path))
     return int(found[1]) if found else None
-
-
-def _pieces(body: bytes) -> Iterator[bytes]:
-    # In pieces, because httpcore copies what remains of a piece after each partial send.
-    for start in range(0, len(body), PIECE_BYTES):
-        yield body[start : start + PIECE_BYTES]
 
 
 def _judged(chunk: Chunk, ticket: Ticket, answer: Answer, found: Evidence) -> Delivered | TryLater:
