@@ -25,6 +25,7 @@ from spool.errors import (
     StreamError,
     StreamSealed,
     UnknownStream,
+    UnsafeFileSystem,
 )
 from spool.leased import LeasedStream
 from spool.locks import ProcessLock
@@ -84,6 +85,7 @@ __all__ = [
     "Tally",
     "UnknownStream",
     "Unpacked",
+    "UnsafeFileSystem",
     "Verified",
     "audit",
     "check_received",

@@ -258,6 +258,17 @@ class SpoolFolder:
         return ProcessLock(self.root / "workers" / f"{name}.lock")
 
 
+def is_new(root: Path) -> bool:
+    """Whether nothing was ever spooled in this folder: an index can be lost, and be told again by the rest."""
+    traces = (root / INDEX_NAME, root / LEDGER_NAME)
+    try:
+        return not any(path.exists() for path in traces) and not any((root / "streams").iterdir())
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False  # it cannot be read, so that something may be there
+
+
 def stream_description(stream: Stream) -> bytes:
     """``stream.json``."""
     return json.dumps(

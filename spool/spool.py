@@ -19,11 +19,11 @@ from typing import Any, Self, SupportsIndex
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from spool import decisions, ledger, pruning, rows, shards, taking_in
+from spool import decisions, filesystems, ledger, pruning, rows, shards, taking_in
 from spool.clock import Clock, HostClock
 from spool.disk import Disk
 from spool.errors import AmbiguousStream, SpoolError, UnknownStream
-from spool.folder import INDEX_NAME, SpoolFolder, translated
+from spool.folder import INDEX_NAME, SpoolFolder, is_new, translated
 from spool.intake import Intake
 from spool.leased import LeasedStream
 from spool.locks import ProcessLock
@@ -59,8 +59,10 @@ class Spool:
         clock: the host clock.
         disk: the file system; tests pass one that fails or kills at a chosen step.
         create: whether a missing spool is created; readers say ``False``.
+        unsafe_file_system: a new spool may begin on a network share or on FAT: somebody takes the risk.
 
     Raises:
+        UnsafeFileSystem: a new spool would begin where its promises cannot be kept; see `spool.filesystems`.
         SpoolError: the folder cannot be opened; nothing in it was changed.
     """
 
@@ -72,6 +74,7 @@ class Spool:
         clock: Clock | None = None,
         disk: Disk | None = None,
         create: bool = True,
+        unsafe_file_system: bool = False,
     ) -> None:
         try:
             self.root = Path(root).expanduser().absolute()
@@ -80,6 +83,7 @@ class Spool:
         self.limits = limits or Limits()
         if not create and not (self.root / INDEX_NAME).exists():
             raise SpoolError(f"there is no spool in {self.root}", hint="Check --spool or ATOMSCALE_SPOOL_DIR.")
+        filesystems.require_safe(self.root, is_new=is_new(self.root), accepted=unsafe_file_system)
         self._folder = SpoolFolder.open(self.root, disk=disk or Disk(), clock=clock or HostClock())
         try:
             recover(self._folder)

@@ -15,6 +15,7 @@ KEY_VARIABLES = ("AS_API_KEY", "ATOMSCALE_API_KEY")
 ENDPOINT_VARIABLE = "AS_API_ENDPOINT"
 SPOOL_VARIABLE = "ATOMSCALE_SPOOL_DIR"
 SKIP_CLOCK_VARIABLE = "ATOMSCALE_SKIP_CLOCK_SYNC"
+UNSAFE_FILE_SYSTEM_VARIABLE = "FRAMESPOOL_UNSAFE_FILE_SYSTEM"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _PLAIN_URL = re.compile(r"[A-Za-z0-9.:/\[\]_~%+-]+")
 
@@ -95,4 +96,13 @@ def spool_dir(given: str | os.PathLike[str] | None = None, environ: Mapping[str,
 
 def skips_clock(environ: Mapping[str, str] = os.environ) -> bool:
     """Whether the clock is not to be measured."""
-    return environ.get(SKIP_CLOCK_VARIABLE, "").strip().lower() not in ("", "0", "false", "no")
+    return _is_set(SKIP_CLOCK_VARIABLE, environ)
+
+
+def takes_unsafe_file_system(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether a new spool may begin where its promises cannot be kept: a network share, FAT."""
+    return _is_set(UNSAFE_FILE_SYSTEM_VARIABLE, environ)
+
+
+def _is_set(name: str, environ: Mapping[str, str]) -> bool:
+    return environ.get(name, "").strip().lower() not in ("", "0", "false", "no")

@@ -95,7 +95,8 @@ class RHEEDStreamer:
         except (TypeError, ValueError) as error:
             raise ConfigurationError(f"spool_{error}") from error
         self._kind = worker
-        self._spool = Spool(config.spool_dir(spool_dir), limits=self._limits)
+        takes_risk = config.takes_unsafe_file_system()
+        self._spool = Spool(config.spool_dir(spool_dir), limits=self._limits, unsafe_file_system=takes_risk)
         self._process = WorkerProcess(self._spool, self._endpoint, self._key, self._limits)
         self._thread: tuple[UploadWorker, threading.Thread] | None = None
         self._starting = threading.Lock()

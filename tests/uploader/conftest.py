@@ -17,6 +17,7 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
         config.ENDPOINT_VARIABLE,
         config.SPOOL_VARIABLE,
         config.SKIP_CLOCK_VARIABLE,
+        config.UNSAFE_FILE_SYSTEM_VARIABLE,
         *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"),
     ):
         monkeypatch.delenv(name, raising=False)

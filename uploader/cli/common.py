@@ -73,7 +73,8 @@ def plain_errors(function: _F) -> _F:
 
 def open_spool(spool_dir: Path | None, *, limits: Limits | None = None, create: bool = False) -> Spool:
     """The spool that a command works on; a missing one is an error unless ``create``."""
-    return Spool(config.spool_dir(spool_dir), limits=limits, create=create)
+    takes_risk = config.takes_unsafe_file_system()
+    return Spool(config.spool_dir(spool_dir), limits=limits, create=create, unsafe_file_system=takes_risk)
 
 
 def command_line(root: Path, *parts: str) -> str:
