@@ -27,6 +27,7 @@ from spool.errors import (
     UnknownStream,
     UnsafeFileSystem,
 )
+from spool.forecast import Forecast
 from spool.leased import LeasedStream
 from spool.locks import ProcessLock
 from spool.model import DATA_ID, Chunk, Event, Receipt, Stream, StreamSettings, Tally
@@ -55,6 +56,7 @@ __all__ = [
     "Disk",
     "DiskFailed",
     "Event",
+    "Forecast",
     "FramesRejected",
     "HostClock",
     "IllegalTransition",
