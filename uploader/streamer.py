@@ -30,8 +30,10 @@ from uploader.api import AtomscaleApi
 from uploader.clock import ClockMeasurement, measure
 from uploader.destinations.atomscale import AtomscaleDestination
 from uploader.errors import ConfigurationError
+from uploader.events import OnEvent
 from uploader.opening import end_again, open_on_server
 from uploader.reports import ClockReport, FinalizeReport, SpoolReport
+from uploader.room import RoomWatch
 from uploader.settings import stream_settings
 from uploader.verbosity import set_verbosity
 from uploader.worker import UploadWorker
@@ -62,6 +64,8 @@ class RHEEDStreamer:
             ``float("inf")`` for as long as there is room.
         worker: who delivers: a ``"process"`` of its own that outlives this one, a ``"thread"`` of this one
             (notebooks), or ``"external"``: a ``framespool worker`` that somebody runs.
+        on_event: is told what happens, such as that the room runs out; see `uploader.events`. It is called from
+            the thread that records, which waits for it; what it raises is logged and goes no further.
 
     Raises:
         ConfigurationError: an argument is not usable; nothing was begun.
@@ -79,6 +83,7 @@ class RHEEDStreamer:
         spool_retention_s: float | None = None,
         *,
         worker: WorkerKind = "process",
+        on_event: OnEvent | None = None,
     ) -> None:
         if verbosity is not None:
             set_verbosity(verbosity)
@@ -97,6 +102,7 @@ class RHEEDStreamer:
         self._kind = worker
         takes_risk = config.takes_unsafe_file_system()
         self._spool = Spool(config.spool_dir(spool_dir), limits=self._limits, unsafe_file_system=takes_risk)
+        self._room = RoomWatch(self._spool, on_event)
         self._process = WorkerProcess(self._spool, self._endpoint, self._key, self._limits)
         self._thread: tuple[UploadWorker, threading.Thread] | None = None
         self._starting = threading.Lock()
@@ -197,8 +203,13 @@ class RHEEDStreamer:
         Raises:
             SpoolError: see `spool.Spool.push`; `SpoolFull` when there is no room.
         """
-        self._spool.push(data_id, chunk_idx, frames, capture_start_ms_utc)
+        try:
+            chunk = self._spool.push(data_id, chunk_idx, frames, capture_start_ms_utc)
+        except SpoolFull as error:
+            self._room.refused(error, data_id)
+            raise
         self._ensure_worker()
+        self._room.pushed(chunk)
 
     def run(self, data_id: str, frames_iter: Iterable[Any]) -> None:
         """Record everything an iterator yields, one chunk an item, after what the stream already holds.
@@ -244,6 +255,7 @@ class RHEEDStreamer:
             if self._needs_nobody(stream) or not time.monotonic() < deadline:
                 break
             time.sleep(_LOOK_S)
+        self._room.look(stream.stream_id)
         report = FinalizeReport.of(stream)
         if not report.finalized:
             _log.warning(
