@@ -168,9 +168,7 @@ class SpoolFolder:
         path, text = self.root / LIMITS_NAME, limits_as_text(limits)
         try:
             if not path.exists() or path.read_bytes() != text.encode():
-                part = incoming / f"limits-{uuid.uuid4().hex}"
-                self.disk.write_new(part, [text.encode()], label="limits")
-                self.disk.rename(part, path, label="limits")
+                self.disk.write_derived(path, text.encode(), label="limits", via=incoming)
         except OSError as error:
             _log.warning("%s could not be written (%s); readers reckon with other limits", path, error)
 

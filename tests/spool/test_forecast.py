@@ -250,11 +250,10 @@ def test_damaged_limits_are_no_limits_and_are_written_again(root: Path, harm: by
         assert reader.limits.min_free_bytes == 3
 
 
-@pytest.mark.parametrize("label", ["limits.create", "limits.fsync", "limits.rename"])
 def test_limits_that_cannot_be_noted_cost_no_chunk(
-    root: Path, disk: FaultyDisk, label: str, caplog: pytest.LogCaptureFixture
+    root: Path, disk: FaultyDisk, caplog: pytest.LogCaptureFixture
 ) -> None:
-    disk.fail(label)
+    disk.fail("limits.replace")
     with Spool(root, limits=Limits(min_free_bytes=0), disk=disk) as spool:
         ref = spool.open_stream(some_settings()).stream_id
         spool.push(ref, 0, some_frames())
