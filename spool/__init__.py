@@ -27,7 +27,9 @@ from spool.errors import (
     StreamInUse,
     StreamSealed,
     UnknownStream,
+    UnsafeFileSystem,
 )
+from spool.forecast import Forecast
 from spool.leased import LeasedStream
 from spool.locks import ProcessLock
 from spool.model import DATA_ID, Chunk, ClockReading, Event, Part, Receipt, Stream, StreamSettings, Tally
@@ -57,6 +59,7 @@ __all__ = [
     "Disk",
     "DiskFailed",
     "Event",
+    "Forecast",
     "FramesRejected",
     "HostClock",
     "IllegalTransition",
@@ -90,6 +93,7 @@ __all__ = [
     "Tally",
     "UnknownStream",
     "Unpacked",
+    "UnsafeFileSystem",
     "Verified",
     "audit",
     "check_received",

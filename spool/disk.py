@@ -73,10 +73,13 @@ class Disk:
         _when_free(lambda: _replace_through(source, target))
         self.sync_dir(target.parent, label=label)
 
-    def write_derived(self, path: Path, content: bytes, *, label: str) -> None:
-        """Replace a file that can be derived again: whole at any moment, but not durable."""
+    def write_derived(self, path: Path, content: bytes, *, label: str, via: Path | None = None) -> None:
+        """Replace a file that can be derived again: whole at any moment, but not durable.
+
+        ``via`` is where it is written first: beside it, or in a folder of the spool that is swept after a crash.
+        """
         self.before(f"{label}.replace", path)
-        new = path.with_name(f".{path.name}.{uuid.uuid4().hex}.new")
+        new = (via or path.parent) / f".{path.name}.{uuid.uuid4().hex}.new"
         try:
             fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
             try:

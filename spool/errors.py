@@ -14,6 +14,7 @@
     ├── DiskFailed                  the operating system refused a disk operation
     ├── SpoolDamaged                the index cannot be read
     ├── SpoolTooNew                 written by a later framespool
+    ├── UnsafeFileSystem            a new spool on a file system that cannot keep its promises
     ├── ShardDamaged                a shard's bytes are not those that were spooled
     ├── ProofBroken                 a proof does not hold
     ├── LeaseLost                   another worker holds the stream now
@@ -102,8 +103,9 @@ class SpoolFull(SpoolError):
     """
 
     hint = (
-        "Nothing was stored; the frames are still yours. Free disk space, raise the limits, "
-        "or wait for the worker to deliver: acknowledged chunks are pruned first."
+        "Nothing was stored; the frames are still yours. 'framespool status' shows what waits: room comes back as "
+        "it is delivered, for acknowledged chunks are pruned first. Else free disk space, or raise the limits "
+        "(spool_max_bytes, spool_min_free_bytes)."
     )
 
     def __init__(self, message: str, *, chunk_bytes: int = 0, used_bytes: int = 0, free_bytes: int = 0) -> None:
@@ -131,6 +133,25 @@ class SpoolTooNew(SpoolError):
     """The spool was written by a later framespool; this one leaves it alone."""
 
     hint = "Upgrade framespool, or use another spool folder."
+
+
+class UnsafeFileSystem(SpoolError):
+    """A new spool would begin on a file system that cannot keep its promises. Nothing was made there.
+
+    Attributes:
+        type_name: of the file system, as the operating system calls it.
+        mount_point: where it begins.
+    """
+
+    hint = (
+        "Choose a folder on a disk of this machine (NTFS, ext4, XFS, APFS). To take the risk all the same, set "
+        "FRAMESPOOL_UNSAFE_FILE_SYSTEM=1."
+    )
+
+    def __init__(self, message: str, *, type_name: str = "", mount_point: str = "") -> None:
+        super().__init__(message)
+        self.type_name = type_name
+        self.mount_point = mount_point
 
 
 class ShardDamaged(SpoolError):

@@ -6,6 +6,7 @@
       index.sqlite3                     what is here and what happened to it
       ledger.jsonl                      what happened, once more, for the day on which the index is lost
       reserve                           spare bytes: given up so that a full disk can still acknowledge
+      limits.json                       how much disk the latest producer may take; for readers
       incoming/<opener>/<name>          shards being written; swept when their opener is dead
       incoming/<opener>.lock            held for as long as the opener lives
       workers/<destination>.lock        held by the worker that drains for this destination
@@ -34,10 +35,12 @@ from spool.index import Index, refuse_other_format
 from spool.ledger_file import LEDGER_NAME, LedgerFile
 from spool.locks import ProcessLock
 from spool.model import Part, Stream, new_stream
+from spool.retention import Limits, limits_as_text, limits_from_text
 from spool.states import StreamState
 from spool.zarr_metadata import STORE_NAME, array_document, array_path, group_document, shard_name
 
 INDEX_NAME = "index.sqlite3"
+LIMITS_NAME = "limits.json"
 RESERVE_BYTES = 4 << 20
 
 _HELD = "Another program may hold the file, or it belongs to another user; what was spooled before is untouched."
@@ -155,6 +158,27 @@ class SpoolFolder:
             self.disk.write_new(part, reserve_pieces(), label="reserve")
             self.disk.rename(part, self._reserve, label="reserve")
 
+    def note_limits(self, limits: Limits, incoming: Path) -> None:
+        """Tell readers what a producer was told. Nothing rests on it: a failure is logged.
+
+        Args:
+            limits: the producer's.
+            incoming: its own folder, where the file is written first.
+        """
+        path, text = self.root / LIMITS_NAME, limits_as_text(limits)
+        try:
+            if not path.exists() or path.read_bytes() != text.encode():
+                self.disk.write_derived(path, text.encode(), label="limits", via=incoming)
+        except OSError as error:
+            _log.warning("%s could not be written (%s); readers reckon with other limits", path, error)
+
+    def noted_limits(self) -> Limits | None:
+        """What the latest producer was told, as far as it could be noted."""
+        try:
+            return limits_from_text((self.root / LIMITS_NAME).read_text("utf-8"))
+        except (OSError, UnicodeDecodeError):
+            return None
+
     @property
     def _reserve(self) -> Path:
         return self.root / "reserve"
@@ -258,6 +282,17 @@ class SpoolFolder:
         """The lock of the one worker that drains for this destination."""
         name = hashlib.sha256(destination.encode()).hexdigest()[:16]
         return ProcessLock(self.root / "workers" / f"{name}.lock")
+
+
+def is_new(root: Path) -> bool:
+    """Whether nothing was ever spooled in this folder: an index can be lost, and be told again by the rest."""
+    traces = (root / INDEX_NAME, root / LEDGER_NAME)
+    try:
+        return not any(path.exists() for path in traces) and not any((root / "streams").iterdir())
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False  # it cannot be read, so that something may be there
 
 
 def stream_description(stream: Stream) -> bytes:

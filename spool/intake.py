@@ -50,6 +50,7 @@ class Intake:
         self._lock = threading.Lock()
         self._pid = os.getpid()
         self._opener: ProcessLock | None = None
+        self._has_noted_limits = False
         self._thread_count = os.cpu_count() or 1
         self._threads = ThreadPoolExecutor(self._thread_count, thread_name_prefix="framespool-encode")
 
@@ -74,6 +75,9 @@ class Intake:
                 self._opener = lock
             incoming = self._opener.path.with_suffix("")
             incoming.mkdir(mode=0o700, exist_ok=True)
+            if not self._has_noted_limits:
+                self._has_noted_limits = True
+                self._folder.note_limits(self._limits, incoming)
             return incoming
 
     def push(
@@ -112,6 +116,8 @@ class Intake:
         try:
             return self._store(pieces, description, array)
         except OSError as error:
+            if error.errno in NO_SPACE:  # a quota, or somebody who was quicker
+                raise self._full("the disk has no room", sum(map(len, pieces)), self._usage()[0]) from error
             raise translated(error, f"chunk {idx} could not be stored") from error
 
     def _store(self, pieces: list[bytes], description: shards.Description, array: NDArray[np.uint8]) -> Chunk:
@@ -173,8 +179,8 @@ class Intake:
         chunk = shards.described_chunk(description, disk_bytes=part.stat().st_size)
         max_bytes = self._limits.max_bytes
         # Asked again under the lock: several producers may have seen the same room.
-        if max_bytes is not None and rows.disk_bytes(db) + chunk.disk_bytes > max_bytes:
-            raise SpoolFull(f"the spool is full: it may hold {max_bytes:,} bytes", chunk_bytes=chunk.disk_bytes)
+        if max_bytes is not None and (used := rows.disk_bytes(db)) + chunk.disk_bytes > max_bytes:
+            raise self._full("the spool is full", chunk.disk_bytes, used)
         self._clear_the_place(db, chunk, aside)
         final = self._folder.shard_path(chunk.stream_id, chunk.chunk_idx)
         self._folder.disk.rename(part, final, label="shard")
@@ -336,21 +342,25 @@ class Intake:
             prune(self._folder, wanted_bytes=lacking)
             lacking = self._lacking(chunk_bytes)
         if lacking > 0:
-            used, free = self._usage()
-            limits = self._limits
-            most = "any number" if limits.max_bytes is None else f"{limits.max_bytes:,}"
-            raise SpoolFull(
-                f"the spool is full: the chunk needs {chunk_bytes:,} bytes; the spool holds {used:,} of {most}; "
-                f"{free:,} are free on the disk, where {limits.min_free_bytes:,} must stay free; "
-                "nothing more may be pruned",
-                chunk_bytes=chunk_bytes,
-                used_bytes=used,
-                free_bytes=free,
-            )
+            raise self._full("the spool is full", chunk_bytes, self._usage()[0])
         try:
             self._folder.ensure_reserve(self.claim_incoming())
         except OSError as error:
             raise translated(error, "the spool's reserve could not be set aside") from error
+
+    def _full(self, what: str, chunk_bytes: int, used_bytes: int) -> SpoolFull:
+        """The refusal of a chunk, with every number that has to do with it."""
+        limits = self._limits
+        free = self._folder.disk.free_bytes(self._folder.root)
+        most = "any number" if limits.max_bytes is None else f"{limits.max_bytes:,}"
+        return SpoolFull(
+            f"{what}: the chunk needs {chunk_bytes:,} bytes; the spool holds {used_bytes:,} of {most}; "
+            f"{free:,} are free on the disk, where {limits.min_free_bytes:,} must stay free; "
+            "nothing more may be pruned",
+            chunk_bytes=chunk_bytes,
+            used_bytes=used_bytes,
+            free_bytes=free,
+        )
 
     def _lacking(self, chunk_bytes: int) -> int:
         used, free = self._usage()

@@ -1,7 +1,8 @@
 """What may be pruned, and when there is no room: decisions only, no disk."""
 
+import json
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 
 DEFAULT_MIN_FREE_BYTES = 1 << 30
 DEFAULT_RETENTION_S = 7 * 24 * 3600.0
@@ -30,6 +31,29 @@ class Limits:
             # Written so that a NaN is refused too.
             if value is not None and not value >= 0:
                 raise ValueError(f"{name} must be zero or more, not {value!r}")
+
+
+def limits_as_text(limits: Limits) -> str:
+    """The limits as JSON; without a limit is ``null``."""
+    told = {
+        name: None
+        if value is None or math.isinf(value)
+        else int(value)
+        if name.endswith("_bytes")
+        else float(value)
+        for name, value in asdict(limits).items()
+    }
+    return json.dumps(told)
+
+
+def limits_from_text(text: str) -> Limits | None:
+    """What `limits_as_text` wrote; ``None`` for anything else."""
+    try:
+        limits = Limits(**json.loads(text))
+        # Everything reckons with this one, and a damaged file may say anything.
+        return replace(limits, min_free_bytes=int(limits.min_free_bytes))
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        return None
 
 
 def shortfall(

@@ -19,11 +19,13 @@ from typing import Any, Self, SupportsIndex
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from spool import decisions, ledger, orphans, parting, pruning, rows, sealing, shards, taking_in
+from spool import decisions, filesystems, ledger, orphans, parting, pruning, rows, sealing, shards, taking_in
+from spool import forecast as forecasting
 from spool.clock import Clock, HostClock
 from spool.disk import Disk
 from spool.errors import AmbiguousStream, SpoolError, UnknownStream
-from spool.folder import INDEX_NAME, SpoolFolder, translated
+from spool.folder import INDEX_NAME, SpoolFolder, is_new, translated
+from spool.forecast import Forecast
 from spool.intake import Intake
 from spool.leased import LeasedStream
 from spool.locks import ProcessLock
@@ -56,12 +58,14 @@ class Spool:
 
     Args:
         root: the folder, private to the user; created when missing unless ``create`` is false.
-        limits: how much disk it may take.
+        limits: how much disk it may take; without, what the latest producer here was told.
         clock: the host clock.
         disk: the file system; tests pass one that fails or kills at a chosen step.
         create: whether a missing spool is created; readers say ``False``.
+        unsafe_file_system: a new spool may begin on a network share or on FAT: somebody takes the risk.
 
     Raises:
+        UnsafeFileSystem: a new spool would begin where its promises cannot be kept; see `spool.filesystems`.
         SpoolError: the folder cannot be opened; nothing in it was changed.
     """
 
@@ -73,14 +77,15 @@ class Spool:
         clock: Clock | None = None,
         disk: Disk | None = None,
         create: bool = True,
+        unsafe_file_system: bool = False,
     ) -> None:
         try:
             self.root = Path(root).expanduser().absolute()
         except RuntimeError as error:
             raise SpoolError(f"the spool folder cannot be told: {error}") from error
-        self.limits = limits or Limits()
         if not create and not (self.root / INDEX_NAME).exists():
             raise SpoolError(f"there is no spool in {self.root}", hint="Check --spool or ATOMSCALE_SPOOL_DIR.")
+        filesystems.require_safe(self.root, is_new=is_new(self.root), accepted=unsafe_file_system)
         self._folder = SpoolFolder.open(self.root, disk=disk or Disk(), clock=clock or HostClock())
         try:
             recover(self._folder)
@@ -91,6 +96,7 @@ class Spool:
         except BaseException:
             self._folder.close()
             raise
+        self.limits = limits or self._folder.noted_limits() or Limits()
         self._intake = Intake(self._folder, self.limits)
         self._claims = ProducerClaims(self._folder)
 
@@ -383,6 +389,22 @@ class Spool:
             used_bytes=used,
             free_bytes=self._folder.disk.free_bytes(self.root),
             limits=self.limits,
+        )
+
+    def forecast(self) -> Forecast:
+        """How fast the spool fills, and how long its room lasts. Costs the same however much it holds."""
+        now = self._folder.clock.now_ms()
+        with self._folder.index.reading() as db:
+            traffic = forecasting.read_traffic(db, now)
+            used, prunable = forecasting.read_usage(db)
+        return forecasting.foresee(
+            self.limits,
+            traffic,
+            now_ms=now,
+            used_bytes=used,
+            prunable_bytes=prunable,
+            free_bytes=self._folder.disk.free_bytes(self.root),
+            reserve_bytes=self._folder.missing_reserve_bytes,
         )
 
     def zarr_path(self, ref: str) -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path
 from spool import folder as places
 from spool import rows, shards
 from spool.errors import ShardDamaged
-from spool.folder import INDEX_NAME
+from spool.folder import INDEX_NAME, LIMITS_NAME
 from spool.ledger_file import LEDGER_NAME
 from spool.model import Chunk, Stream
 from spool.problems import DAMAGED, DERIVED, MISSING, UNKNOWN, Problem
@@ -78,7 +78,8 @@ def _top_problems(root: Path, known: set[str]) -> Iterator[Problem]:
 
 
 def _is_ours(name: str) -> bool:
-    known = {"incoming", "workers", "streams", "reserve", INDEX_NAME, f"{INDEX_NAME}-journal", LEDGER_NAME}
+    folders = {"incoming", "workers", "streams"}
+    known = {*folders, "reserve", LIMITS_NAME, INDEX_NAME, f"{INDEX_NAME}-journal", LEDGER_NAME}
     return name in known or name.endswith((".aside", ".log"))
 
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
         ServerUnreachable,
         UploaderError,
     )
+    from uploader.events import EventKind, StreamerEvent
     from uploader.reports import ClockReport, FinalizeReport, SpoolReport
     from uploader.streamer import RHEEDStreamer
     from uploader.worker import UploadWorker
@@ -20,12 +21,14 @@ __version__ = "0.1.0"
 __all__ = [
     "ClockReport",
     "ConfigurationError",
+    "EventKind",
     "FinalizeReport",
     "KeyRefused",
     "RHEEDStreamer",
     "RequestRefused",
     "ServerUnreachable",
     "SpoolReport",
+    "StreamerEvent",
     "UploadWorker",
     "UploaderError",
 ]
@@ -34,12 +37,14 @@ __all__ = [
 _HOMES = {
     "ClockReport": "uploader.reports",
     "ConfigurationError": "uploader.errors",
+    "EventKind": "uploader.events",
     "FinalizeReport": "uploader.reports",
     "KeyRefused": "uploader.errors",
     "RHEEDStreamer": "uploader.streamer",
     "RequestRefused": "uploader.errors",
     "ServerUnreachable": "uploader.errors",
     "SpoolReport": "uploader.reports",
+    "StreamerEvent": "uploader.events",
     "UploadWorker": "uploader.worker",
     "UploaderError": "uploader.errors",
 }

@@ -26,6 +26,7 @@ NO_KEY_HINT = (
     f"Set {KEY_VARIABLES[0]} in the environment, pass api_key=, write it to a private file and name that in "
     f"{KEY_FILE_VARIABLE}, or store it with 'framespool login'."
 )
+UNSAFE_FILE_SYSTEM_VARIABLE = "FRAMESPOOL_UNSAFE_FILE_SYSTEM"
 
 
 class ApiKey:
@@ -180,4 +181,13 @@ def spool_dir(given: str | os.PathLike[str] | None = None, environ: Mapping[str,
 
 def skips_clock(environ: Mapping[str, str] = os.environ) -> bool:
     """Whether the clock is not to be measured."""
-    return environ.get(SKIP_CLOCK_VARIABLE, "").strip().lower() not in ("", "0", "false", "no")
+    return _is_set(SKIP_CLOCK_VARIABLE, environ)
+
+
+def takes_unsafe_file_system(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether a new spool may begin where its promises cannot be kept: a network share, FAT."""
+    return _is_set(UNSAFE_FILE_SYSTEM_VARIABLE, environ)
+
+
+def _is_set(name: str, environ: Mapping[str, str]) -> bool:
+    return environ.get(name, "").strip().lower() not in ("", "0", "false", "no")

@@ -63,6 +63,7 @@ class Drains:
         destination: makes a destination from its base URL.
         worker: makes the worker of a spool.
         is_once: each worker ends as soon as nothing is left to do.
+        unsafe_file_system: see `spool.Spool`.
     """
 
     def __init__(
@@ -72,11 +73,13 @@ class Drains:
         worker: Callable[[Spool, Destination], UploadWorker],
         *,
         is_once: bool,
+        unsafe_file_system: bool = False,
     ) -> None:
         self._drains = [Drain(one) for one in spools]
         self._destination = destination
         self._worker = worker
         self._is_once = is_once
+        self._unsafe_file_system = unsafe_file_system
         self._stop_asked = False
         self._stopped = threading.Event()
         # Somebody who has just typed one folder is told at once that it cannot be opened, and nothing else waits.
@@ -133,7 +136,12 @@ class Drains:
         settings = drain.spool
         # A configured folder that is missing may be a disk that is not mounted yet: nothing is made in its place.
         with (
-            Spool(settings.root, limits=settings.limits, create=not settings.is_configured) as spool,
+            Spool(
+                settings.root,
+                limits=settings.limits,
+                create=not settings.is_configured,
+                unsafe_file_system=self._unsafe_file_system,
+            ) as spool,
             contextlib.closing(self._destination(settings.endpoint)) as destination,
         ):
             drain.error = None

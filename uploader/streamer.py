@@ -23,10 +23,12 @@ from uploader.clock import ClockMeasurement
 from uploader.delivery import OnClosed
 from uploader.destinations.atomscale import AtomscaleDestination
 from uploader.errors import ConfigurationError
+from uploader.events import OnEvent
 from uploader.keys import Keys
 from uploader.opening import end_again
 from uploader.rate import Meter, parse_schedule
 from uploader.reports import ClockReport, FinalizeReport, SpoolReport
+from uploader.room import RoomWatch
 from uploader.settings import stream_settings
 from uploader.verbosity import set_verbosity
 from uploader.worker import STREAMS_AT_ONCE, UploadWorker
@@ -66,6 +68,8 @@ class RHEEDStreamer:
             (notebooks), or ``"external"``: a ``framespool worker`` that somebody runs.
         max_rate: the most that the worker started here may send, such as ``"2MB/s"`` or
             ``"2MB/s,18:00-07:00=unlimited"``; ``None`` for what is configured, else as fast as it goes.
+        on_event: is told what happens, such as that the room runs out; see `uploader.events`. It is called from
+            the thread that records, which waits for it; what it raises is logged and goes no further.
 
     Raises:
         ConfigurationError: an argument is not usable; nothing was begun.
@@ -86,6 +90,7 @@ class RHEEDStreamer:
         open_timeout_s: float | None = None,
         on_closed: str | None = None,
         max_rate: str | None = None,
+        on_event: OnEvent | None = None,
     ) -> None:
         if verbosity is not None:
             set_verbosity(verbosity)
@@ -112,7 +117,9 @@ class RHEEDStreamer:
         self._keys = Keys(self._endpoint, api_key)
         self._keys.current()  # none at all is told here, before anything is begun
         self._kind = worker
-        self._spool = Spool(found.root, limits=self._limits)
+        takes_risk = config.takes_unsafe_file_system()
+        self._spool = Spool(found.root, limits=self._limits, unsafe_file_system=takes_risk)
+        self._room = RoomWatch(self._spool, on_event)
         self._process = WorkerProcess(
             self._spool,
             self._endpoint,
@@ -262,8 +269,13 @@ class RHEEDStreamer:
         Raises:
             SpoolError: see `spool.Spool.push`; `SpoolFull` when there is no room.
         """
-        self._spool.push(data_id, chunk_idx, frames, capture_start_ms_utc)
+        try:
+            chunk = self._spool.push(data_id, chunk_idx, frames, capture_start_ms_utc)
+        except SpoolFull as error:
+            self._room.refused(error, data_id)
+            raise
         self._ensure_worker()
+        self._room.pushed(chunk)
 
     def run(self, data_id: str, frames_iter: Iterable[Any]) -> None:
         """Record everything an iterator yields, one chunk an item, after what the stream already holds.
@@ -309,6 +321,7 @@ class RHEEDStreamer:
             if self._needs_nobody(stream) or not time.monotonic() < deadline:
                 break
             time.sleep(_LOOK_S)
+        self._room.look(stream.stream_id)
         report = FinalizeReport.of(stream)
         if not report.finalized:
             _log.warning(

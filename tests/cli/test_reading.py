@@ -247,8 +247,8 @@ def test_an_outage_is_told_but_needs_nobody(reader: Shell, spool: Spool) -> None
 def test_the_json_of_status_has_exactly_these_names(reader: Shell, spool: Spool) -> None:
     record(spool, 0)
     assert list(reader.status()) == [
-        "spool", "used_bytes", "free_bytes", "max_bytes", "min_free_bytes", "recording", "workers", "backlog",
-        "needs_person", "concerns", "streams",
+        "spool", "used_bytes", "free_bytes", "max_bytes", "min_free_bytes", "forecast", "recording", "workers",
+        "backlog", "needs_person", "concerns", "streams",
     ]  # fmt: skip
 
 

@@ -40,6 +40,7 @@ LABELS = (
     "lease.commit",
     "ledger_file.append",
     "ledger_file.fsync",
+    "limits.replace",
     "note.commit",
     "open_stream.commit",
     "park.commit",

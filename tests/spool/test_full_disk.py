@@ -83,6 +83,27 @@ def test_parked_and_waiting_chunks_are_never_pruned_however_full_it_is(
         assert small.chunk(stream.stream_id, 0) == spool.chunk(stream.stream_id, 0)
 
 
+def test_a_refusal_names_every_number_also_when_another_producer_or_a_quota_was_quicker(
+    spool: Spool, stream: Stream, disk: FaultyDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = spool.push(stream.stream_id, 0, some_frames(*BIG)).disk_bytes
+    numbers = rf"needs [\d,]+ bytes; the spool holds {size:,} of .*; [\d,]+ are free on the disk, where 0 must"
+    disk.fail("shard.write", error=errno.EDQUOT)
+    with pytest.raises(SpoolFull, match=f"the disk has no room: the chunk {numbers}") as raised:
+        spool.push(stream.stream_id, 1, some_frames(*BIG, seed=1))
+    assert raised.value.chunk_bytes == pytest.approx(size, rel=0.01)
+    assert raised.value.used_bytes == size
+    assert raised.value.free_bytes > 0
+    with limited(spool, max_bytes=size) as small:
+        # The room was there when it was looked at, and is gone under the lock.
+        monkeypatch.setattr(small._intake, "_make_room", lambda _: None)
+        with pytest.raises(SpoolFull, match=f"the spool is full: the chunk {numbers}"):
+            small.push(stream.stream_id, 1, some_frames(*BIG, seed=1))
+        check_invariants(small)
+    for what in ("framespool status", "spool_max_bytes"):
+        assert what in SpoolFull.hint
+
+
 def test_min_free_bytes_is_left_to_everybody_else(spool: Spool, stream: Stream) -> None:
     with limited(spool, min_free_bytes=1 << 60) as small:
         with pytest.raises(SpoolFull, match="must stay free") as raised:

@@ -18,6 +18,7 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
         config.ENDPOINT_VARIABLE,
         config.SPOOL_VARIABLE,
         config.SKIP_CLOCK_VARIABLE,
+        config.UNSAFE_FILE_SYSTEM_VARIABLE,
         *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"),
     ):
         monkeypatch.delenv(name, raising=False)

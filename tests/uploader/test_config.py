@@ -140,3 +140,8 @@ def test_a_relative_or_home_spool_is_made_absolute(tmp_path: Path, monkeypatch: 
 def test_the_clock_is_skipped_when_the_variable_says_so(text: str | None, skips: bool) -> None:
     environ = {} if text is None else {"ATOMSCALE_SKIP_CLOCK_SYNC": text}
     assert config.skips_clock(environ) is skips
+
+
+@pytest.mark.parametrize(("environ", "takes"), [({}, False), ({"FRAMESPOOL_UNSAFE_FILE_SYSTEM": "1"}, True)])
+def test_a_spool_where_it_is_not_safe_is_asked_for_by_a_variable(environ: dict[str, str], takes: bool) -> None:
+    assert config.takes_unsafe_file_system(environ) is takes

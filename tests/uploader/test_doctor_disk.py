@@ -249,7 +249,7 @@ def test_a_file_system_that_shows_a_reader_the_new_bytes_is_a_problem(
     subject: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class InPlace(Disk):
-        def write_derived(self, path: Path, content: bytes, *, label: str) -> None:  # noqa: ARG002
+        def write_derived(self, path: Path, content: bytes, *, label: str, via: Path | None = None) -> None:  # noqa: ARG002
             path.write_bytes(content)
 
     monkeypatch.setattr(durability, "Disk", InPlace)

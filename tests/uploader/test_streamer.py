@@ -16,7 +16,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spool import ChunkConflict, FramesRejected, Spool, SpoolFull, StreamSealed, UnknownStream
+from spool import (
+    ChunkConflict,
+    FramesRejected,
+    Spool,
+    SpoolFull,
+    StreamSealed,
+    UnknownStream,
+    UnsafeFileSystem,
+    filesystems,
+)
+from spool.filesystems import FileSystem, Kind
 from spool.testing import check_invariants
 from tests.uploader.rig import (
     CHUNK_SIZE,
@@ -537,6 +547,17 @@ def test_run_raises_when_a_chunk_can_never_fit(streamers: Callable[..., RHEEDStr
     thread, errors = in_thread(lambda: streamer.run(data_id, [some_frames(1)]))
     wait_until(lambda: not thread.is_alive(), within_s=3)
     assert [type(error) for error in errors] == [SpoolFull]
+
+
+def test_a_streamer_begins_no_spool_on_a_share_unless_the_environment_takes_the_risk(
+    streamers: Callable[..., RHEEDStreamer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = FileSystem(type_name="nfs4", mount_point="/mnt/lab", kind=Kind.NETWORK)
+    monkeypatch.setattr(filesystems, "file_system_of", lambda _: there)
+    with pytest.raises(UnsafeFileSystem, match="/mnt/lab"):
+        streamers(worker="external")
+    monkeypatch.setenv("FRAMESPOOL_UNSAFE_FILE_SYSTEM", "1")
+    assert streamers(worker="external").spool_status().streams == 0
 
 
 # Kinds of worker ----------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ _FORMAT = [
         r"index\.sqlite3(-journal)?",
         r"ledger\.jsonl(\.[0-9a-f]{32}\.aside)?",
         "reserve",
+        r"limits\.json",
         r"(incoming|workers)/[0-9a-f]+\.lock",
         r"streams/[^/]+/(stream\.json|producer\.lock)",
         r"streams/[^/]+/frames\.zarr/(frames/)?zarr\.json",

@@ -82,7 +82,10 @@ def plain_errors(function: _F) -> _F:
 def open_spool(spool_dir: Path | None, *, limits: Limits | None = None, create: bool = False) -> Spool:
     """The spool that a command works on; a missing one is an error unless ``create``."""
     found = config.spool({"spool_dir": spool_dir})
-    return Spool(found.root, limits=limits or found.limits, create=create)
+    if limits is None and any(one.origin != "default" for one in found.settings.values()):
+        limits = found.limits  # else those that the producer has noted in the spool
+    takes_risk = config.takes_unsafe_file_system()
+    return Spool(found.root, limits=limits, create=create, unsafe_file_system=takes_risk)
 
 
 def command_line(root: Path, *parts: str) -> str:

@@ -6,12 +6,13 @@ from typing import Any
 
 import click
 
-from spool import Spool, SpoolStatus, Stream, StreamState
+from spool import Forecast, Spool, SpoolStatus, Stream, StreamState
 from uploader.cli import screen, words
 from uploader.cli.common import BAD_NEWS, command_line, json_option, open_spool, plain_errors, spool_option
 from uploader.cli.orphans import OPEN_STAYS, Producer, orphan_concerns, producers
 from uploader.cli.streams import as_object
 from uploader.cli.troubles import Concern, concerns, is_paused
+from uploader.room import Fill, fill_of
 
 _SHOWN_MAX = 20
 
@@ -21,12 +22,14 @@ class _View:
     """What is shown: the spool, the streams asked about, and who delivers.
 
     Attributes:
+        forecast: of the whole spool, whichever streams are shown.
         workers: by destination of an unfinished stream, whether a worker drains it.
         recording: whether some process has the spool open for pushing.
         producers: by stream_id of an open stream.
     """
 
     spool: SpoolStatus
+    forecast: Forecast
     streams: tuple[Stream, ...]
     workers: dict[str, bool]
     recording: bool
@@ -110,6 +113,7 @@ def _look(spool: Spool, only: Stream | None) -> _View:
     urls = dict.fromkeys(s.settings.destination for s in streams if s.state is not StreamState.FINALIZED)
     return _View(
         spool=status,
+        forecast=spool.forecast(),
         streams=streams,
         workers={url: _is_served(spool, url, streams) for url in urls},
         recording=spool.has_live_producers(),
@@ -135,6 +139,12 @@ def _as_object(view: _View) -> dict[str, Any]:
         "free_bytes": view.spool.free_bytes,
         "max_bytes": view.spool.limits.max_bytes,
         "min_free_bytes": view.spool.limits.min_free_bytes,
+        "forecast": {
+            "rate_in_bytes_per_s": round(view.forecast.rate_in_bytes_per_s),
+            "rate_out_bytes_per_s": round(view.forecast.rate_out_bytes_per_s),
+            "room_bytes": view.forecast.room_bytes,
+            "full_in_s": None if view.forecast.full_in_s is None else round(view.forecast.full_in_s, 1),
+        },
         "recording": view.recording,
         "workers": [{"destination": url, "running": running} for url, running in view.workers.items()],
         "backlog": {
@@ -167,6 +177,7 @@ def _lines(view: _View) -> list[str]:
     lines = [
         _fact("Spool", str(view.spool.root)),
         _fact("Disk", f"{words.size(view.spool.used_bytes)} used, {words.size(view.spool.free_bytes)} free"),
+        _fact("Room", _room(view.forecast)),
         _fact("Recording", "yes, a process has the spool open" if view.recording else "no"),
         *(_fact("Worker", f"{_running(running)} for {url}") for url, running in view.workers.items()),
         _fact("Backlog", backlog),
@@ -182,6 +193,25 @@ def _lines(view: _View) -> list[str]:
 
 def _fact(name: str, text: str) -> str:
     return f"{screen.bold(f'{name:10}')} {text}"
+
+
+def _room(forecast: Forecast) -> str:
+    """How much can still be recorded, and how long that lasts."""
+    left = words.size(forecast.room_bytes)
+    fill = fill_of(forecast)
+    colour = {Fill.FILLING: "wait", Fill.ALMOST_FULL: "bad"}.get(fill)
+    came, went = words.size(round(forecast.rate_in_bytes_per_s)), words.size(round(forecast.rate_out_bytes_per_s))
+    if not forecast.room_bytes:
+        text = "none left: chunks are refused until something is delivered"
+    elif not forecast.rate_in_bytes_per_s:
+        # A producer that waits for room looks like none at all.
+        text = f"{left}; {'almost full' if fill is Fill.ALMOST_FULL else 'nothing is coming in'}"
+    elif forecast.full_in_s is None:
+        text = f"{left}, not filling: {came}/s in, {went}/s out"
+    else:
+        going = f", {went}/s out" if forecast.rate_out_bytes_per_s else ""
+        text = f"{left}, full in {words.duration(forecast.full_in_s)} at {came}/s in{going}"
+    return screen.painted(text, colour) if colour else text
 
 
 def _running(running: bool) -> str:

@@ -113,7 +113,11 @@ def _drain(sources: Sources, spools: Sequence[Path], until: Until) -> None:
         )
 
     drains = Drains(
-        found, lambda url: AtomscaleDestination(url, keys[url], meter), worker, is_once=until is Until.DRY
+        found,
+        lambda url: AtomscaleDestination(url, keys[url], meter),
+        worker,
+        is_once=until is Until.DRY,
+        unsafe_file_system=config.takes_unsafe_file_system(),
     )
     _on_signals(drains.stop)
     done = drains.run()
