@@ -29,6 +29,7 @@ from spool.errors import (
     UnknownStream,
     UnsafeFileSystem,
 )
+from spool.filesystems import FileSystem, file_system_of, objection
 from spool.forecast import Forecast
 from spool.leased import LeasedStream
 from spool.locks import ProcessLock
@@ -59,6 +60,7 @@ __all__ = [
     "Disk",
     "DiskFailed",
     "Event",
+    "FileSystem",
     "Forecast",
     "FramesRejected",
     "HostClock",
@@ -97,10 +99,12 @@ __all__ = [
     "Verified",
     "audit",
     "check_received",
+    "file_system_of",
     "is_same_machine",
     "look_into",
     "make_key",
     "make_proof",
+    "objection",
     "pack",
     "person",
     "read_proof",

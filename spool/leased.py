@@ -178,7 +178,9 @@ class LeasedStream:
         def change(db: sqlite3.Connection) -> Part:
             return parting.ask(self._folder, db, self._key, self._row(db), name, is_name_free=is_name_free)
 
-        return self._write("part", change)
+        part = self._write("part", change)
+        self._describe()
+        return part
 
     def part_opened(self, data_id: str, *, unlinked: str | None) -> None:
         """The destination has given the latest part this id.

@@ -11,7 +11,7 @@ from pathlib import Path
 from spool.clock import HostClock
 from spool.disk import Disk
 from spool.errors import ShardDamaged, SpoolError
-from spool.folder import INDEX_NAME, SpoolFolder
+from spool.folder import INDEX_NAME, LIMITS_NAME, SpoolFolder
 from spool.ledger_file import LEDGER_NAME, rows_that_hold
 from spool.locks import ProcessLock
 from spool.model import Chunk
@@ -114,9 +114,9 @@ def _mended(spool: Spool, problem: Problem) -> Iterator[str]:
     """What an opening does not do by itself."""
     path = spool.root / problem.where
     if problem.kind == DERIVED:
-        if problem.where == "reserve" and path.exists():
+        if problem.where in ("reserve", LIMITS_NAME) and path.exists():
             path.unlink()
-            yield "reserve is removed, and set aside again with the next chunk"
+            yield f"{problem.where} is removed, and written again with the next chunk"
         else:
             yield f"{problem.where} is written again"
         return

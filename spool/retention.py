@@ -1,5 +1,6 @@
 """What may be pruned, and when there is no room: decisions only, no disk."""
 
+import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass, replace
@@ -43,16 +44,19 @@ def limits_as_text(limits: Limits) -> str:
         else float(value)
         for name, value in asdict(limits).items()
     }
-    return json.dumps(told)
+    text = json.dumps(told)
+    # Nothing rests on the file; but whoever verifies a spool must be able to tell a damaged one.
+    return json.dumps({"limits": told, "sha256": hashlib.sha256(text.encode()).hexdigest()})
 
 
 def limits_from_text(text: str) -> Limits | None:
     """What `limits_as_text` wrote; ``None`` for anything else."""
     try:
-        limits = Limits(**json.loads(text))
+        limits = Limits(**json.loads(text)["limits"])
         # Everything reckons with this one, and a damaged file may say anything.
-        return replace(limits, min_free_bytes=int(limits.min_free_bytes))
-    except (TypeError, ValueError, OverflowError, RecursionError):
+        limits = replace(limits, min_free_bytes=int(limits.min_free_bytes))
+        return limits if limits_as_text(limits) == text else None
+    except (TypeError, ValueError, KeyError, OverflowError, RecursionError):
         return None
 
 

@@ -163,6 +163,7 @@ class Spool:
             if asked and data_id is None:
                 key, begun = rows.require_stream(db, stream.stream_id)
                 parting.ask(self._folder, db, key, begun, settings.name, is_name_free=is_name_free)
+                self._folder.write_stream_description(rows.require_stream(db, stream.stream_id)[1])
             if links:
                 ledger.append(db, "linked", at_ms=now, stream_id=stream.stream_id, detail=dict(links))
             if unlinked is not None:

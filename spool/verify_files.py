@@ -16,6 +16,7 @@ from spool.ledger_file import LEDGER_NAME
 from spool.model import Chunk, Stream
 from spool.problems import DAMAGED, DERIVED, MISSING, UNKNOWN, Problem
 from spool.producers import LOCK_NAME
+from spool.retention import limits_from_text
 from spool.zarr_metadata import (
     ARRAY_NAME,
     STORE_NAME,
@@ -71,6 +72,9 @@ def _top_problems(root: Path, known: set[str]) -> Iterator[Problem]:
     reserve = root / "reserve"
     if reserve.exists() and reserve.read_bytes() != b"".join(places.reserve_pieces()):
         yield Problem(kind=DERIVED, where="reserve", says="it is not what a full disk needs set aside")
+    noted = root / LIMITS_NAME
+    if noted.exists() and limits_from_text(noted.read_text("utf-8", errors="replace")) is None:
+        yield Problem(kind=DERIVED, where=LIMITS_NAME, says="it is not what a producer has noted")
     streams = root / "streams"
     for name in sorted(os.listdir(streams)) if streams.is_dir() else ():
         if name not in known:

@@ -104,11 +104,6 @@ def key_file(environ: Mapping[str, str] = os.environ) -> tuple[Path, bool]:
     return Path(platformdirs.user_config_dir("framespool", appauthor=False)) / "key", False
 
 
-def api_key_origin(environ: Mapping[str, str] = os.environ) -> str | None:
-    """Where the API key would come from; ``None`` when there is none. Never the key itself."""
-    return next((f"environment {name}" for name in KEY_VARIABLES if environ.get(name, "").strip()), None)
-
-
 def default_settings_path() -> Path:
     """Where the configuration file is looked for when nobody says where it is."""
     return Path(platformdirs.user_config_dir("framespool", appauthor=False)) / CONFIG_NAME

@@ -69,6 +69,17 @@ class Keys:
                 self._in_use = self._noted(self._first())
         return self._in_use
 
+    def origin(self) -> str | None:
+        """Where the key that counts comes from, for people; ``None`` when there is none. Never the key itself.
+
+        Raises:
+            ConfigurationError: the first place that may have one cannot be used.
+        """
+        if self._stated is not None:
+            named = config.key_variables()
+            return f"environment {named[0]}" if named else "argument"
+        return next((store.where for store in self._stores if store.read(self._endpoint) is not None), None)
+
     def renewed(self, *refused: ApiKey) -> ApiKey | None:
         """A key that none of the refused ones equals, as file and keyring are now; ``None`` if there is none."""
         with self._asking:

@@ -46,8 +46,8 @@ def limited(reader: Shell, monkeypatch: pytest.MonkeyPatch) -> Iterator[Spool]:
 
 
 def test_status_tells_the_room_and_how_long_it_lasts(reader: Shell, limited: Spool) -> None:
-    # 12.3 kB every two seconds, one of ten before the time began: 5.5 kB/s of 1.88 MB.
-    assert room(reader) == "1.88 MB, full in 5 min 39 s at 5.54 kB/s in"
+    # 12.3 kB every two seconds, one of ten before the time began: 5.6 kB/s of 1.88 MB.
+    assert room(reader) == "1.88 MB, full in 5 min 38 s at 5.56 kB/s in"
     acknowledge(limited, limited.streams()[0], *range(5))
     assert room(reader).startswith("1.94 MB, full in ")
 

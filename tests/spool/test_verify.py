@@ -116,6 +116,7 @@ MENDED: dict[str, tuple[Harm, str]] = {
     "the stream's description": (lambda s, t: flip(shard(s, t, 4).parents[2] / "stream.json", 70), "derived"),
     "it is missing": (lambda s, t: shard(s, t, 4).parents[2].joinpath("stream.json").unlink(), "derived"),
     "the reserve": (lambda s, _: flip(s.root / "reserve", 99), "derived"),
+    "the limits": (lambda s, _: flip(s.root / "limits.json", 50), "derived"),
     "the ledger's file": (lambda s, _: flip(s.root / "ledger.jsonl", 400), "ledger_file"),
     "cut off": (lambda s, _: cut(s.root / "ledger.jsonl", -20), "ledger_file"),
     "a page of the index": (lambda s, _: wipe(s.root / "index.sqlite3", 2), "index"),

@@ -43,7 +43,10 @@ def judge(folder: Path, spool: Spool, server: LoopbackServer, figures: Figures) 
     figures.pushed_again = figures.pushes - sum(len(stream.chunks) for stream in streams)
     figures.push_ms_p50 = float(np.median(times_ms)) if times_ms else 0.0
     figures.push_ms_max = max(times_ms, default=0.0)
-    known = {stream.data_id for stream in spool.streams()}
+    for promised in streams:
+        # One that began without the server is known to its producer by our own id only.
+        promised.data_id = spool.stream(promised.data_id).data_id or promised.data_id
+    known = {part.data_id for stream in spool.streams() for part in stream.parts}
     for data_id, told in server.state()["streams"].items():
         if told["chunks"] and data_id not in known:
             figures.violate("extra", f"the server has chunks of {data_id}, which the spool does not know")

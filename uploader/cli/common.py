@@ -19,6 +19,8 @@ from uploader.sources import SourceError
 BAD_NEWS = 1
 USAGE = 2
 
+LIMITS = ("max_bytes", "min_free_bytes", "retention_s")
+
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 spool_option = click.option(
@@ -82,7 +84,7 @@ def plain_errors(function: _F) -> _F:
 def open_spool(spool_dir: Path | None, *, limits: Limits | None = None, create: bool = False) -> Spool:
     """The spool that a command works on; a missing one is an error unless ``create``."""
     found = config.spool({"spool_dir": spool_dir})
-    if limits is None and any(one.origin != "default" for one in found.settings.values()):
+    if limits is None and any(found.settings[name].origin != "default" for name in LIMITS):
         limits = found.limits  # else those that the producer has noted in the spool
     takes_risk = config.takes_unsafe_file_system()
     return Spool(found.root, limits=limits, create=create, unsafe_file_system=takes_risk)

@@ -9,6 +9,8 @@ from uploader import config
 from uploader.cli import screen, words
 from uploader.cli.common import config_option, json_option, plain_errors
 from uploader.cli.setting_options import setting_options
+from uploader.errors import ConfigurationError
+from uploader.keys import Keys
 from uploader.kinds import shown
 from uploader.known_settings import SETTINGS
 from uploader.resolving import Resolved, SpoolSettings, every_spool, resolve
@@ -33,7 +35,7 @@ def command(
     sources = config.sources(given, file=config_file, given_by="flag")
     common = [resolve(one.name, sources) for one in SETTINGS if not one.of_spool and one.name != "spool_dir"]
     found = every_spool(sources, spools)
-    origin = config.api_key_origin()
+    origin = _key_origin(found[0].endpoint)
     if as_json:
         told: dict[str, object] = {"file": None if sources.file.path is None else str(sources.file.path)}
         told["api_key"] = {"set": origin is not None, "origin": origin}
@@ -45,6 +47,14 @@ def command(
     for one in found:
         screen.say(f"\nspool {words.printable(one.name)}")
         _print([("dir", str(one.root), one.origin), *_rows(one.settings.values())])
+
+
+def _key_origin(endpoint: str) -> str | None:
+    """Where the key for a server comes from; why it cannot be used, where that is so."""
+    try:
+        return Keys(endpoint).origin()
+    except ConfigurationError as error:
+        return f"not usable: {error}"
 
 
 def _spool_json(spool: SpoolSettings) -> dict[str, object]:

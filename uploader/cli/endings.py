@@ -14,7 +14,11 @@ def opening_lines(described: str, stream: Stream) -> Iterator[str]:
     yield words.printable(described)
     yield f"  to       {stream.settings.destination}"
     yield f"  stream   {stream.stream_id}, {stream.settings.chunk_size} frames a chunk"
-    yield f"  data_id  {stream.data_id}"
+    if stream.data_id is None:
+        yield "  data_id  none yet: the server could not be asked. Recording begins here, and the stream is opened"
+        yield "           on the server as soon as that can be reached"
+    else:
+        yield f"  data_id  {stream.data_id}"
 
 
 def closing_lines(found: StreamAudit, root: Path, *, carries_on: bool) -> Iterator[str]:
@@ -31,7 +35,7 @@ def closing_lines(found: StreamAudit, root: Path, *, carries_on: bool) -> Iterat
     chunks = words.count(len(found.chunks), "chunk")
     yield f"Recorded {frames} in {chunks}; {stream.tally.acknowledged:,} acknowledged."
     yield f"stream   {stream.stream_id}"
-    yield f"data_id  {stream.data_id}"
+    yield f"data_id  {stream.data_id or 'none yet'}"
     if stream.tally.spooled and not carries_on:
         worker = command_line(root, "worker", "--endpoint", stream.settings.destination)
         yield "The worker ended with this process. Deliver the rest with:"

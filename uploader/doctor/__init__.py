@@ -21,7 +21,7 @@ CHECKS = (
     Check(name="python", look=machine.python),
     Check(name="clock", look=machine.clock),
     Check(name="folder", look=folder.folder),
-    # Which file system the folder is on (a share, FAT) belongs here, once something can tell.
+    Check(name="filesystem", look=folder.filesystem),
     Check(name="space", look=disk.space, needs=("folder",)),
     Check(name="durability", look=durability.durability, needs=("folder",)),
     Check(name="renames", look=durability.renames, needs=("folder",)),
@@ -36,7 +36,6 @@ CHECKS = (
     Check(name="tls", look=tls.tls, needs=("connection",), asks_network=True),
     Check(name="server", look=server.server, needs=("tls",), asks_network=True),
     Check(name="offset", look=server.offset, needs=("server",), asks_network=True),
-    # Wherever a key may come from besides the environment is looked at in `uploader.doctor.keys`.
     Check(name="key", look=keys.key),
     Check(name="access", look=server.access, needs=("key", "server"), asks_network=True),
     Check(name="upload", look=server.upload),

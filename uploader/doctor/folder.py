@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from spool import ProcessLock
+from spool import ProcessLock, file_system_of, objection
 from uploader.doctor.findings import Finding, Subject, ok, problem, warning
 
 _ADVICE = {
@@ -37,6 +37,17 @@ def folder(subject: Subject) -> Finding:
     if not root.exists():
         return ok(f"{root} is not there yet; it can be made when it is needed")
     return _privacy(root)
+
+
+def filesystem(subject: Subject) -> Finding:
+    """Whether a spool is safe where the folder lies: a share, FAT and memory are not."""
+    there = file_system_of(subject.root)
+    numbers = {"type": there.type_name, "kind": there.kind.value}
+    if (doubts := objection(there)) is not None:
+        return warning(doubts, "Choose a folder on a local disk, with --spool or ATOMSCALE_SPOOL_DIR.", **numbers)
+    return ok(
+        f"{there.mount_point or subject.root} is {there.type_name or 'of a kind that is not told'}", **numbers
+    )
 
 
 @contextmanager

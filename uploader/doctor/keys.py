@@ -2,12 +2,14 @@
 
 from uploader import config
 from uploader.doctor.findings import Finding, Subject, ok, warning
+from uploader.keys import Keys
 
 
-def key(_subject: Subject) -> Finding:
+def key(subject: Subject) -> Finding:
     """Whether there is a key that can be sent; a missing one is told by the error that says how to give one."""
-    config.api_key()
-    used, *others = config.key_variables()
+    keys = Keys(subject.endpoint)
+    keys.current()  # that there is none, or that its file is open to others, is told by the error
+    used, *others = config.key_variables() or (keys.origin() or "",)
     if others:
         advice = f"Unset {others[0]}, so that nobody takes it for the one that counts."
         return warning(f"from {used}; {others[0]} holds another one, which is not used", advice)

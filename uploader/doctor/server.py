@@ -11,6 +11,7 @@ from uploader.doctor.findings import Finding, Number, Subject, not_checked, ok, 
 from uploader.doctor.machine import setting_the_clock
 from uploader.doctor.network import advice_of
 from uploader.exchange import Answer
+from uploader.keys import Keys
 from uploader.meanings import Meaning, Step
 
 OFFSET_MAX_MS = 1000.0
@@ -72,7 +73,7 @@ def offset(subject: Subject) -> Finding:
 
 def access(subject: Subject) -> Finding:
     """Whether the server takes the key, by a question that changes nothing."""
-    with AtomscaleApi(subject.endpoint, config.api_key(), timeout_s=_ANSWER_S) as api:
+    with AtomscaleApi(subject.endpoint, Keys(subject.endpoint), timeout_s=_ANSWER_S) as api:
         answer = api.tags()
     row = meaning_of(Step.API, answer)
     numbers: dict[str, Number] = {"status": answer.status}
