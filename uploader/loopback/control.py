@@ -1,5 +1,7 @@
 """The routes under `/_loopback/`, without a key: faults, outages, an operator's buttons, what was seen."""
 
+import time
+
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -28,6 +30,7 @@ class Control:
             Route(CONTROL_PATH + "faults", self.list_faults, methods=["GET"]),
             Route(CONTROL_PATH + "faults", self.clear_faults, methods=["DELETE"]),
             Route(CONTROL_PATH + "outage", self.outage, methods=["POST"]),
+            Route(CONTROL_PATH + "clock", self.set_clock, methods=["POST"]),
             Route(CONTROL_PATH + "state", self.state, methods=["GET"]),
             Route(CONTROL_PATH + "streams/{data_id}/status", self.set_status, methods=["POST"]),
         ]
@@ -53,6 +56,14 @@ class Control:
             raise InvalidRequestError(Problem(where="body", field="down", message="must be true or false"))
         self._faults.down = down
         return JSONResponse({"down": down})
+
+    async def set_clock(self, request: Request) -> Response:
+        """`POST clock` `{"ahead_s": number}`: how far this server's clock is ahead of the machine's."""
+        ahead = as_object(await json_body(request)).get("ahead_s")
+        if isinstance(ahead, bool) or not isinstance(ahead, int | float):
+            raise InvalidRequestError(Problem(where="body", field="ahead_s", message="must be a number"))
+        self._ingest.clock = lambda: time.time() + ahead
+        return JSONResponse({"ahead_s": ahead})
 
     async def set_status(self, request: Request) -> Response:
         """`POST streams/{data_id}/status` `{"status": ...}`: what an operator's buttons do."""

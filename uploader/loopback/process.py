@@ -160,6 +160,10 @@ class LoopbackServer:
         """While `down`, every request's connection is closed at once."""
         self._control("POST", "outage", {"down": down})
 
+    def set_clock(self, ahead_s: float) -> None:
+        """Put the server's clock so far ahead of this machine's: silence limits and URLs run out by it."""
+        self._control("POST", "clock", {"ahead_s": ahead_s})
+
     def set_status(self, data_id: str, status: str) -> None:
         """Set a stream's status, such as `stream_paused`, as an operator would."""
         self._control("POST", f"streams/{data_id}/status", {"status": status})
