@@ -1,6 +1,7 @@
 """What happens when a spool is opened: files, index and Zarr metadata are made to agree, without a person.
 
 * An index that is gone is told again by ``ledger.jsonl`` as far as that reaches; see `spool.restoring`.
+* A note of the limits that is torn is removed.
 * Shards that a dead opener had not finished are swept: they were never accepted.
 * A whole shard without an index row (its process died between the two) is adopted: its push never
   returned, but the frames may exist nowhere else, and the shard says what it is.
@@ -24,7 +25,7 @@ from pathlib import Path
 
 from spool import ledger, rows, shards
 from spool.errors import ShardDamaged, SpoolError
-from spool.folder import SpoolFolder, stream_description
+from spool.folder import LIMITS_NAME, SpoolFolder, stream_description
 from spool.model import STREAM_ID, Chunk, Stream
 from spool.restoring import restore_index, seal_if_asked
 from spool.states import ChunkState, StreamState
@@ -41,6 +42,7 @@ def recover(folder: SpoolFolder) -> None:
     """
     restore_index(folder)
     _sweep_incoming(folder)
+    _sweep_limits(folder)
     _adopt_streams(folder)
     with folder.index.reading() as db:
         streams = rows.all_streams(db)
@@ -64,6 +66,13 @@ def _sweep_incoming(folder: SpoolFolder) -> None:
         # A lock comes before its folder and goes after it, so this one's was lost with the power.
         if opener.is_dir() and not opener.with_suffix(".lock").exists():
             shutil.rmtree(opener, ignore_errors=True)
+
+
+def _sweep_limits(folder: SpoolFolder) -> None:
+    """A note of the limits that the power has torn tells nothing; the next producer writes it anew."""
+    path = folder.root / LIMITS_NAME
+    if path.exists() and folder.noted_limits() is None:
+        _remove(folder, path, label="recover_limits")
 
 
 def _adopt_streams(folder: SpoolFolder) -> None:

@@ -9,13 +9,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
-from dataclasses import dataclass
-from enum import Enum, StrEnum, auto
+from enum import StrEnum
 from functools import partial
 from typing import TypeVar
 
-from spool import Chunk, ChunkMoved, LeasedStream, ShardDamaged, Stream, StreamState
+from spool import Chunk, ChunkMoved, LeasedStream, Stream, StreamState
 from uploader.clock import ClockKeeper
 from uploader.destinations.base import (
     Closed,
@@ -24,13 +22,13 @@ from uploader.destinations.base import (
     Ended,
     Opened,
     Refused,
-    Ticket,
     TryLater,
 )
 from uploader.gate import Gate
 from uploader.parts import Parts
+from uploader.preparing import Damaged, Prepared, Preparer
 from uploader.retry import keep_trying
-from uploader.stamps import Stamp, stamp
+from uploader.trouble import Trouble, Turn
 
 TURN_S = 10.0
 """How long a stream keeps its place while others wait for one."""
@@ -41,32 +39,10 @@ LINK_TRIES_MAX = 3
 """How often a link that is owed may delay the end of the stream."""
 SILENCE_HINT_S = 3600.0
 """A part without a chunk for so long is looked at before more is sent; the server ends it after two hours."""
-TICKET_MAX_AGE_S = 60.0
-"""A URL asked for earlier than this may soon expire: a new one is asked for instead."""
 
 _log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Damaged:
-    """The chunk's own bytes are not what was spooled: they are not sent."""
-
-    words: str
-
-
-_Sent = Delivered | TryLater | Refused | Closed | _Damaged
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Prepared:
-    """A chunk that can be sent at once."""
-
-    chunk: Chunk
-    body: bytes
-    ticket: Ticket
-    stamp: Stamp
 
 
 class OnClosed(StrEnum):
@@ -78,41 +54,7 @@ class OnClosed(StrEnum):
     """They wait for a person."""
 
 
-class _Turn(Enum):
-    """What one more failed try means for what is told."""
-
-    BEGINS = auto()
-    CHANGES = auto()
-    GOES_ON = auto()
-
-
-@dataclass(slots=True)
-class _Trouble:
-    """The trouble a stream is in: since when, how often tried, and what was last said about it."""
-
-    since_s: float | None = None
-    tries: int = 0
-    words: str | None = None
-
-    @property
-    def lasted_s(self) -> float:
-        return 0.0 if self.since_s is None else round(time.monotonic() - self.since_s, 3)
-
-    def resume(self, words: str | None) -> None:
-        """Go on with what an earlier worker, or an earlier turn, has noted."""
-        if words is not None and self.since_s is None:
-            self.since_s, self.words = time.monotonic(), words
-
-    def add(self, words: str) -> _Turn:
-        """Count one more failed try."""
-        self.tries += 1
-        if words == self.words:
-            return _Turn.GOES_ON
-        self.words = words
-        if self.since_s is not None:
-            return _Turn.CHANGES
-        self.since_s = time.monotonic()
-        return _Turn.BEGINS
+_Sent = Delivered | TryLater | Refused | Closed | Damaged
 
 
 class StreamDelivery:
@@ -142,17 +84,14 @@ class StreamDelivery:
         self._gate = gate
         self._stopped = stopped
         self._parts = Parts(lease, destination)
-        self._clock = clock
+        self._preparer = Preparer(lease, destination, clock)
         self._on_closed = on_closed
-        self._readings = lease.clock_readings()
         self._heard_s: float | None = None
         self._empty_parts = 0
         self._link_tries = 0
         self._is_crowded: Callable[[], bool] = lambda: False
         self._turn_ends_s = 0.0
-        self._ahead: Future[_Prepared | _Sent] | None = None
-        self._ahead_idx = -1
-        self._trouble = _Trouble()
+        self._trouble = Trouble()
         self._refusals = 0
         self._may_park = True
         self.not_before_s = 0.0
@@ -237,7 +176,7 @@ class StreamDelivery:
             self._hold(f"the server ends each new stream before it takes a chunk: {closed.words}")
             return False
         self._empty_parts += 1
-        self._ahead = None
+        self._preparer.forget()
         self._lease.part_closed(closed.words)
         _log.warning("%s: %s; what waits goes into a further one", self._lease.stream_id, closed.words)
         return True
@@ -260,9 +199,9 @@ class StreamDelivery:
                 self._all_is_well()
                 _log.info("%s: chunk %d acknowledged", self._lease.stream_id, chunk.chunk_idx)
                 return True
-            case Refused(words=words) | _Damaged(words=words):
+            case Refused(words=words) | Damaged(words=words):
                 self._lease.park(chunk, words)
-                self._may_park, self._refusals = isinstance(outcome, _Damaged), 0
+                self._may_park, self._refusals = isinstance(outcome, Damaged), 0
                 self._all_is_well()
                 _log.error(
                     "%s: chunk %d is parked, it stays in the spool: %s. Look at it with 'framespool audit', "
@@ -281,18 +220,14 @@ class StreamDelivery:
         with self._gate.turn():
             if self._stopped.is_set():
                 return TryLater(words="the worker is stopping")
-            self._read_the_clock()
-            prepared = self._take_ahead(chunk) or self._prepare(stream, chunk)
-            if not isinstance(prepared, _Prepared):
+            is_open = self._gate.words is None
+            self._preparer.read_the_clock(in_outage=not is_open)
+            prepared = self._preparer.take_ahead(chunk) or self._preparer.prepare(stream, chunk)
+            if not isinstance(prepared, Prepared):
                 return self._weighed(self._seen(prepared))
-            stamped = prepared.stamp
-            told = {
-                "data_id": prepared.ticket.data_id,
-                "start_ms": stamped.start_ms,
-                "offset_ms": stamped.offset_ms,
-            }
-            self._lease.attempt_started(chunk, told)
-            self._look_ahead(stream, chunk)
+            self._lease.attempt_started(chunk, prepared.told())
+            if is_open:
+                self._preparer.look_ahead(stream, chunk)
             outcome = self._destination.deliver(chunk, prepared.ticket, prepared.body)
             if isinstance(outcome, TryLater):
                 self._lease.attempt_failed(chunk, _failure(outcome))
@@ -309,57 +244,6 @@ class StreamDelivery:
         if self._may_park and self._refusals >= REFUSALS_BEFORE_PARKING:
             return outcome
         return TryLater(words=f"{outcome.words} (refused; tried again before it is parked)")
-
-    def _prepare(self, stream: Stream, chunk: Chunk) -> _Prepared | _Sent:
-        try:
-            body = self._lease.read(chunk)
-        except ShardDamaged as error:
-            return _Damaged(words=str(error))
-        except OSError as error:
-            return TryLater(words=f"the disk did not give chunk {chunk.chunk_idx}: {error}")
-        stamped = stamp(stream, chunk, self._readings)
-        ticket = self._destination.prepare(stream, chunk, stamped)
-        if not isinstance(ticket, Ticket):
-            return ticket
-        return _Prepared(chunk=chunk, body=body, ticket=ticket, stamp=stamped)
-
-    def _read_the_clock(self) -> None:
-        """Have a reading of the clocks before the first chunk is stamped, and a fresh one every few minutes."""
-        # In an outage it would only make each probe take longer.
-        if self._clock is None or (self._gate.words is not None and self._readings):
-            return
-        reading = self._clock.reading()
-        if reading is not None and reading not in self._readings[-1:]:
-            self._lease.note_clock(reading)
-            self._readings = self._lease.clock_readings()
-
-    def _look_ahead(self, stream: Stream, chunk: Chunk) -> None:
-        """Begin to prepare the chunk after this one, in a thread that nobody has to wait for."""
-        following = self._lease.next_waiting(after_idx=chunk.chunk_idx)
-        if following is None or self._gate.words is not None:
-            return
-        future: Future[_Prepared | _Sent] = Future()
-
-        def prepare() -> None:
-            try:
-                future.set_result(self._prepare(stream, following))
-            except Exception as error:  # noqa: BLE001 - handed over to whoever asks for the result
-                future.set_exception(error)
-
-        self._ahead, self._ahead_idx = future, following.chunk_idx
-        threading.Thread(target=prepare, name="framespool-ahead", daemon=True).start()
-
-    def _take_ahead(self, chunk: Chunk) -> _Prepared | None:
-        """What was prepared for this chunk, once, if it is still fresh."""
-        future, idx = self._ahead, self._ahead_idx
-        self._ahead, self._ahead_idx = None, -1
-        if future is None or idx != chunk.chunk_idx:
-            return None
-        prepared = future.result()
-        # Anything but success is asked again, here and now, where its meaning counts.
-        if not isinstance(prepared, _Prepared):
-            return None
-        return prepared if time.monotonic() - prepared.ticket.got_at_s < TICKET_MAX_AGE_S else None
 
     # The end --------------------------------------------------------------------------------------------
 
@@ -433,12 +317,12 @@ class StreamDelivery:
     def _say_trouble(self, outcome: TryLater, wait_s: float) -> None:
         _log.info("%s: %s; next try in %.1f s", self._lease.stream_id, outcome.words, wait_s)
         turn = self._trouble.add(outcome.words)
-        if turn is _Turn.BEGINS:
+        if turn is Turn.BEGINS:
             detail = {"words": outcome.words, "outage": outcome.outage, "key_refused": outcome.key_refused}
             self._lease.note_trouble(outcome.words, event="trouble_began", detail=detail)
             level = logging.ERROR if outcome.key_refused else logging.WARNING
             _log.log(level, "%s: %s. Nothing is lost; trying again.", self._lease.stream_id, outcome.words)
-        elif turn is _Turn.CHANGES:
+        elif turn is Turn.CHANGES:
             self._lease.note_trouble(outcome.words)
 
     def _all_is_well(self) -> None:
@@ -446,7 +330,7 @@ class StreamDelivery:
         if self._trouble.since_s is not None:
             detail = {"lasted_s": self._trouble.lasted_s, "tries": self._trouble.tries}
             self._lease.note_trouble(None, event="trouble_ended", detail=detail)
-        self._trouble = _Trouble()
+        self._trouble = Trouble()
 
     def _hold(self, words: str) -> None:
         self._lease.hold(words)
@@ -455,16 +339,6 @@ class StreamDelivery:
             self._lease.stream_id,
             words,
         )
-
-
-def _told(prepared: _Prepared) -> dict[str, object]:
-    """What the ledger keeps of an attempt: which part it goes to, and with which stamp."""
-    stamped = prepared.stamp
-    return {
-        "data_id": prepared.ticket.data_id,
-        "start_unix_ms_utc": stamped.start_ms,
-        "clock_offset_ms": stamped.offset_ms,
-    }
 
 
 def _failure(outcome: TryLater) -> dict[str, object]:

@@ -399,8 +399,7 @@ class SpoolMachine(RuleBasedStateMachine):
         # Three refusals park a chunk: as often as that the same worker comes back.
         for _ in range(4):
             delivery.drain(lambda: True)
-        if (ahead := delivery._ahead) is not None:  # noqa: SLF001 - nobody else would wait for it
-            ahead.exception()
+        delivery._preparer.settle()  # noqa: SLF001 - nobody else would wait for it
 
     def _delivery(self, told: Told) -> tuple[LeasedStream, StreamDelivery]:
         if told.stream_id not in self.deliveries:
