@@ -20,11 +20,16 @@ def retry(
 
     def change(db: sqlite3.Connection) -> list[int]:
         key, stream = rows.require_stream(db, ref)
+        if in_new_part and stream.held is None:
+            raise SpoolError(
+                f"stream {ref} is not held: what waits is on its way to where it belongs",
+                hint="Only a stream that is held, because it was ended at the server, goes on in a new one.",
+            )
         if stream.held is not None:
             db.execute("UPDATE streams SET held = NULL WHERE stream_key = ?", (key,))
             now = folder.clock.now_ms()
             ledger.append(db, "released", at_ms=now, stream_id=stream.stream_id, detail={"who": person()})
-        if in_new_part and stream.part is not None:
+        if in_new_part and stream.parts and stream.parts[-1].closed_at_ms is None:
             parting.close(folder, db, key, stream, f"{person()} wished to go on in a new one")
         if chunk_idxs is None:
             where = "c.stream_key = ? AND c.state = 'parked' ORDER BY c.chunk_idx"

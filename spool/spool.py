@@ -528,6 +528,7 @@ class Spool:
 
         Raises:
             ChunkMoved: one of them is not parked; then nothing was changed.
+            SpoolError: ``in_new_part`` of a stream that is not held; nothing was changed.
         """
         return decisions.retry(self._folder, ref, chunk_idxs, in_new_part=in_new_part)
 

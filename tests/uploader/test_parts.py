@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from spool import Spool, Stream, audit
+from spool import Spool, SpoolError, Stream, audit
 from spool.testing import check_invariants
 from tests.uploader.rig import (
     CATALOGUE,
@@ -320,6 +320,8 @@ def test_a_stream_is_looked_at_after_a_long_silence_before_anything_is_sent(
 
 def test_a_lab_that_wishes_it_so_holds_what_waits(bench: Bench, streamer: RHEEDStreamer) -> None:
     first = streamer.initialize(FPS, 0.0, CHUNK_SIZE, "growth 5")
+    with pytest.raises(SpoolError, match="is not held"):
+        bench.spool.retry(first, in_new_part=True)
     bench.server.set_status(first, "stream_error")
     pushed(bench, streamer, first, 0)
     with bench.delivering(on_closed=delivery.OnClosed.HOLD):
