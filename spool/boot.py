@@ -5,6 +5,7 @@ kept with the boot's name. Where a boot has no name, nothing is compared.
 """
 
 import ctypes
+import hashlib
 import socket
 import sys
 import time
@@ -12,23 +13,39 @@ from functools import cache
 from pathlib import Path
 
 _LINUX_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_MACHINE_ID = Path("/etc/machine-id")
 _WINDOWS_KEY = r"SYSTEM\CurrentControlSet\Control\Session Manager\Memory Management\PrefetchParameters"
 _CHARS_MAX = 128
 
 
 @cache
 def boot_id() -> str | None:
-    """The machine's name and what names this boot of it and no other; ``None`` where nothing does."""
+    """What names this boot of this machine and no other; ``None`` where nothing does."""
     try:
         name = _name_of_boot().strip()
     except (OSError, AttributeError, ValueError):
         return None
-    return f"{socket.gethostname()}/{name}"[:_CHARS_MAX] if name else None
+    return f"{_machine()}/{name}"[:_CHARS_MAX] if name else None
 
 
 def is_same_machine(one: str | None, other: str | None) -> bool:
     """Whether two boots are of one machine, as far as their names tell."""
     return one is not None and other is not None and one.partition("/")[0] == other.partition("/")[0]
+
+
+def _machine() -> str:
+    """What tells this machine from others: hashed, because it travels with proofs. A host name may change."""
+    try:
+        if sys.platform == "win32":
+            import winreg  # noqa: PLC0415 - there is none elsewhere
+
+            with winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, r"SOFTWARE\Microsoft\Cryptography") as key:
+                name = str(winreg.QueryValueEx(key, "MachineGuid")[0])
+        else:
+            name = _MACHINE_ID.read_text("ascii")
+    except (OSError, ValueError):
+        name = socket.gethostname()
+    return hashlib.sha256(name.strip().encode()).hexdigest()[:12]
 
 
 def _name_of_boot() -> str:

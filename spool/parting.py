@@ -20,12 +20,14 @@ def ask(
     """The destination is about to be asked for the stream's next part.
 
     Raises:
-        IllegalTransition: the latest one was not closed.
+        IllegalTransition: the latest one is open.
     """
-    if stream.parts and stream.parts[-1].closed_at_ms is None:
+    if stream.part is not None:
         raise IllegalTransition("cannot ask for another part: the latest one was not closed")
+    # One that was asked for, and cannot have been opened, is asked for anew.
+    again = stream.asked_part
     part = Part(
-        number=len(stream.parts) + 1,
+        number=len(stream.parts) + 1 if again is None else again.number,
         data_id=None,
         name=name,
         is_name_free=is_name_free,
@@ -98,8 +100,11 @@ def take_in(db: sqlite3.Connection, key: int, here: Stream, there: Stream) -> No
                 is_name_free=part.is_name_free,
             )
         if (known is None or known.data_id is None) and part.opened_at_ms is not None:
-            _record(db, here, "part_opened", part, at_ms=part.opened_at_ms, data_id=part.data_id, unlinked=None)
-            db.execute("UPDATE streams SET unlinked = NULL WHERE stream_key = ?", (key,))
+            if rows.find_stream(db, part.data_id):
+                raise SpoolError(f"{part.data_id} is another stream of this spool")
+            owed = there.unlinked if part.number == len(there.parts) else None
+            _record(db, here, "part_opened", part, at_ms=part.opened_at_ms, data_id=part.data_id, unlinked=owed)
+            db.execute("UPDATE streams SET unlinked = ? WHERE stream_key = ?", (owed, key))
         if part.closed_at_ms is not None:
             _record(db, here, "part_closed", part, at_ms=part.closed_at_ms, why=part.closed_why)
         asked = part if known is None else known

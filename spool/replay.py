@@ -204,7 +204,9 @@ def _part_taken(stream: ToldStream, event: Event) -> str | None:
     last = stream.parts[-1] if stream.parts else None
     number = event.detail["part"]
     if event.event == "part_asked":
-        if last is not None and last.closed_at_ms is None:
+        if last is not None and last.closed_at_ms is None and last.data_id is None:
+            stream.parts.pop()  # asked for anew
+        elif last is not None and last.closed_at_ms is None:
             return f"part {last.number} was not closed"
         if number != len(stream.parts) + 1:
             return f"part {number} cannot follow {len(stream.parts)} of them"

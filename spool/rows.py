@@ -93,8 +93,9 @@ def put_part(db: sqlite3.Connection, stream_key: int, part: Part) -> None:
     """Add a part of a stream, or write anew what is known of it."""
     columns = asdict(part)
     db.execute(
-        f"INSERT OR REPLACE INTO parts (stream_key, {', '.join(columns)})"  # noqa: S608 - our names
-        f" VALUES (?, {_marks(tuple(columns))})",
+        f"INSERT INTO parts (stream_key, {', '.join(columns)})"  # noqa: S608 - our names
+        f" VALUES (?, {_marks(tuple(columns))}) ON CONFLICT (stream_key, number) DO UPDATE SET"
+        f" {', '.join(f'{name} = excluded.{name}' for name in columns)}",
         (stream_key, *columns.values()),
     )
 

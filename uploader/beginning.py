@@ -165,9 +165,13 @@ class _Attempt:
             opening.link(api, data_id, links)
         except ServerUnreachable as error:
             _log.warning("%s is not linked yet: %s", data_id, error)
-        except BaseException:
-            self.data_id = None
-            self.asked = False
+        except BaseException as error:
+            with self.lock:
+                if self.is_given_up:
+                    # Its recording has begun: the worker owes it the link, and says what is wrong.
+                    _log.warning("%s is not linked yet: %s", data_id, error)
+                    raise _GivenUp from error
+                self.data_id, self.asked = None, False
             opening.end_again(api, data_id)
             raise
         else:

@@ -14,6 +14,10 @@ SAMPLES = 5
 READ_EVERY_S = 240.0
 READ_AGAIN_S = 15.0
 """The least time between two bursts, whatever the reason."""
+READ_AGAIN_AFTER_FAILURE_S = 60.0
+BURST_S = 3.0
+"""No frame waits longer for a clock."""
+SET_DURING_MS = 20
 SET_MS = 100
 """The host clock was set when it moved by more than this; a clock that is steered moves less in that time."""
 
@@ -62,16 +66,23 @@ class ClockKeeper:
         self._clock = clock or HostClock()
         self._lock = threading.Lock()
         self._latest: ClockReading | None = None
-        self._next_s = 0.0
+        self._next_s = self._least_s = 0.0
 
     def reading(self) -> ClockReading | None:
         """The latest reading, a fresh one when it is time for it; ``None`` when there never was one."""
-        with self._lock:
-            if time.monotonic() >= self._next_s or self._was_set():
+        # While one stream has it measured the others go on with what there is.
+        if not self._lock.acquire(blocking=self._latest is None):
+            return self._latest
+        try:
+            now = time.monotonic()
+            if now >= self._next_s or (now >= self._least_s and self._was_set()):
                 found = self._read()
                 self._latest = found or self._latest
-                self._next_s = time.monotonic() + (READ_EVERY_S if found else READ_AGAIN_S)
+                self._least_s = time.monotonic() + (READ_AGAIN_S if found else READ_AGAIN_AFTER_FAILURE_S)
+                self._next_s = time.monotonic() + READ_EVERY_S if found else self._least_s
             return self._latest
+        finally:
+            self._lock.release()
 
     def _was_set(self) -> bool:
         """Whether the host clock has moved against the monotonic clock since the latest reading."""
@@ -79,15 +90,29 @@ class ClockKeeper:
         if latest is None or latest.monotonic_ms is None or now.monotonic_ms is None:
             return False
         moved = (now.at_ms - now.monotonic_ms) - (latest.at_ms - latest.monotonic_ms)
-        return abs(moved) > SET_MS and time.monotonic() >= self._next_s - READ_EVERY_S + READ_AGAIN_S
+        return abs(moved) > SET_MS
 
 
 def measure(
-    api: AtomscaleApi, *, samples: int = SAMPLES, now_ms: Callable[[], float] = lambda: time.time_ns() / 1e6
+    api: AtomscaleApi,
+    *,
+    samples: int = SAMPLES,
+    now_ms: Callable[[], float] = lambda: time.time_ns() / 1e6,
+    steady_ms: Callable[[], float] = lambda: time.monotonic_ns() / 1e6,
 ) -> ClockMeasurement | None:
-    """Measure with a burst of requests; ``None`` when the server's clock could not be read."""
+    """Measure with a burst of requests; ``None`` when the server's clock could not be read.
+
+    Args:
+        api: a connection.
+        samples: how many requests; fewer when they take too long.
+        now_ms: the host clock.
+        steady_ms: one that nobody sets: a burst in which the host clock was set says nothing.
+    """
     found: list[tuple[float, float]] = []
+    began, apart = steady_ms(), now_ms() - steady_ms()
     for _ in range(samples):
+        if steady_ms() - began > BURST_S * 1000:
+            break
         sent = now_ms()
         answer = api.server_time()
         received = now_ms()
@@ -100,7 +125,7 @@ def measure(
         delay = (received - sent) - (from_server - at_server)
         if delay >= 0:  # else a clock was set during the sample, which then says nothing
             found.append((delay, ((at_server - sent) + (from_server - received)) / 2))
-    if not found:
+    if not found or abs(now_ms() - steady_ms() - apart) > SET_DURING_MS:
         return None
     delay, offset = min(found)
     return ClockMeasurement(

@@ -40,6 +40,8 @@ LINK_TRIES_MAX = 3
 SILENCE_HINT_S = 3600.0
 """A part without a chunk for so long is looked at before more is sent; the server ends it after two hours."""
 
+_LOOK_S = 1.0
+
 _log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
@@ -87,6 +89,7 @@ class StreamDelivery:
         self._preparer = Preparer(lease, destination, clock)
         self._on_closed = on_closed
         self._heard_s: float | None = None
+        self._held, self._held_until_s = False, 0.0
         self._empty_parts = 0
         self._link_tries = 0
         self._is_crowded: Callable[[], bool] = lambda: False
@@ -110,16 +113,17 @@ class StreamDelivery:
             SpoolError: the disk refused; nothing is lost, the next drain goes on from there.
         """
         self._is_crowded, self._turn_ends_s = is_crowded, time.monotonic() + TURN_S
+        self._turn_is_over, self._held_until_s = False, 0.0
         stream = self._lease.stream()
         self._trouble.resume(stream.trouble)
-        if not stream.parts and not self._get_ready():
+        if (not stream.parts or stream.asked_part is not None) and not self._get_ready():
             return  # a stream is opened even while no chunk waits
         while (chunk := self._lease.next_waiting()) is not None:
             if self._is_to_leave() or not self._get_ready():
                 return
             stream = self._lease.stream()
             try:
-                if not self._settle(chunk, self._keep_trying(partial(self._send, stream, chunk))):
+                if not self._settle(chunk, self._keep_trying(partial(self._send, chunk))):
                     return
             except ChunkMoved as error:
                 # A person discarded it while it was on its way: their word counts, the others go on.
@@ -140,7 +144,7 @@ class StreamDelivery:
         if stream.held is not None:
             return False
         if stream.part is None:
-            match self._keep_trying(partial(self._try, lambda: self._parts.open(stream))):
+            match self._keep_trying(partial(self._try, lambda: self._parts.open(self._lease.stream()))):
                 case Opened():
                     self._heard_s = time.monotonic()
                     self._all_is_well()
@@ -183,9 +187,15 @@ class StreamDelivery:
 
     def _try(self, ask: Callable[[], _T]) -> _T | TryLater:
         with self._gate.turn():
-            if self._stopped.is_set():
-                return TryLater(words="the worker is stopping")
+            if self._stopped.is_set() or self._is_held():
+                return TryLater(words="the worker is stopping, or the stream is held")
             return self._seen(ask())
+
+    def _is_held(self) -> bool:
+        """Whether a person wants nothing more to be sent; asked at most once a second."""
+        if time.monotonic() > self._held_until_s:
+            self._held, self._held_until_s = self._lease.stream().held is not None, time.monotonic() + _LOOK_S
+        return self._held
 
     # One chunk ------------------------------------------------------------------------------------------
 
@@ -215,14 +225,16 @@ class StreamDelivery:
                 return self._go_on_after(closed)
         return False
 
-    def _send(self, stream: Stream, chunk: Chunk) -> _Sent:
+    def _send(self, chunk: Chunk) -> _Sent:
         """One attempt: fresh URL (or the one asked for a moment ago), bytes read again, one PUT."""
         with self._gate.turn():
-            if self._stopped.is_set():
-                return TryLater(words="the worker is stopping")
+            stream = self._lease.stream()
+            if self._stopped.is_set() or stream.held is not None or stream.part is None:
+                self._turn_is_over = True
+                return TryLater(words="the worker is stopping, or a person has decided otherwise")
             is_open = self._gate.words is None
             self._preparer.read_the_clock(in_outage=not is_open)
-            prepared = self._preparer.take_ahead(chunk) or self._preparer.prepare(stream, chunk)
+            prepared = self._preparer.take_ahead(stream, chunk) or self._preparer.prepare(stream, chunk)
             if not isinstance(prepared, Prepared):
                 return self._weighed(self._seen(prepared))
             self._lease.attempt_started(chunk, prepared.told())
@@ -248,16 +260,11 @@ class StreamDelivery:
     # The end --------------------------------------------------------------------------------------------
 
     def _end(self, stream: Stream) -> None:
-        if stream.part is None:
-            # Its last part was ended before, and nothing has waited since.
-            self._lease.finalize({"words": stream.parts[-1].closed_why})
-            return
-
         def ask() -> Ended | TryLater:
             owed = self._lease.stream()
             if owed.unlinked is not None and self._link_tries < LINK_TRIES_MAX:
                 self._link_tries += 1
-                if isinstance(outcome := self._parts.link(owed), TryLater):
+                if isinstance(outcome := self._parts.link(owed, now=True), TryLater):
                     return outcome
             return self._destination.finish(stream)
 
@@ -270,7 +277,9 @@ class StreamDelivery:
     # Trouble --------------------------------------------------------------------------------------------
 
     def _is_to_leave(self) -> bool:
-        return self._stopped.is_set() or (self._is_crowded() and time.monotonic() > self._turn_ends_s)
+        if self._stopped.is_set() or self._turn_is_over:
+            return True
+        return self._is_crowded() and time.monotonic() > self._turn_ends_s
 
     def _keep_trying(self, attempt: Callable[[], _T]) -> _T | TryLater:
         called_off: list[TryLater] = []
@@ -286,7 +295,7 @@ class StreamDelivery:
                 seconds,
                 at_least_s=trouble.min_wait_s,
                 wakes_on_open=trouble.outage,
-                is_called_off=self._is_crowded,
+                is_called_off=lambda: self._is_crowded() or self._is_held(),
             )
             if not is_served:
                 called_off.append(trouble)
@@ -299,7 +308,7 @@ class StreamDelivery:
             attempt_when_due,
             tries_before=self._trouble.tries,
             sleep=sleep,
-            stopped=lambda: bool(called_off) or self._is_to_leave(),
+            stopped=lambda: bool(called_off) or self._is_to_leave() or self._is_held(),
             before_wait=say,
         )
 

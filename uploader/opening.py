@@ -22,6 +22,8 @@ from uploader.transport_faults import NEVER_SENT, SLOW
 
 _TAKEN_SAMPLE = 409
 _TAKEN_TAG = 400
+_TURNED_AWAY = frozenset({407, 408, 425, 429, 501, 503, 511})
+"""With these the request was not even looked at."""
 
 _log = logging.getLogger(__name__)
 
@@ -164,7 +166,7 @@ def _answered(answer: Answer, doing: str) -> Any:  # noqa: ANN401 - whatever JSO
     raise ServerUnreachable(
         f"{doing}: {answer.words} ({row.says})",
         is_outage=row.meaning is Meaning.OUTAGE,
-        was_sent=answer.fault not in NEVER_SENT,
+        was_sent=answer.fault not in NEVER_SENT and answer.status not in _TURNED_AWAY,
         was_slow=answer.fault in SLOW,
         min_wait_s=retry_after_s(answer),
     )

@@ -15,6 +15,8 @@ from uploader.destinations.base import Destination, Linked, Namesake, Opened, Re
 
 SETTLES_S = 25.0
 """A destination that was asked by somebody else, who is gone, has answered after so long, or never will."""
+FOUND_WITHIN_S = 600.0
+"""Later than this after it was asked for, a part of the name may be anybody's, and is not taken for ours."""
 LINK_AGAIN_S = 300.0
 LINK_SOON_S = 15.0
 NOT_YET = "it is not linked yet"
@@ -31,31 +33,40 @@ class Parts:
         self._destination = destination
         self._began_s = time.monotonic()
         self._asked_here = False
+        self._must_ask_anew = False
+        self._opened: str | None = None
         self._namesake_tries = 0
         self._next_link_s = 0.0
 
     def open(self, stream: Stream) -> Opened | TryLater | Refused:
         """Try once to get a part that takes chunks."""
+        if self._opened is not None:
+            # It was opened before, and the disk did not take its data_id.
+            return self._record(stream, self._opened)
         part = stream.asked_part
-        if part is None:
-            name = part_name(stream)
+        if part is None or self._must_ask_anew:
+            if part is None and stream.parts:
+                self._destination.finish(stream)  # always closed, also after trouble; the answer changes nothing
+            name = part.name if part is not None else part_name(stream)
             found = self._namesakes(name)
             if isinstance(found, TryLater):
                 return found
             part = self._lease.part_asked(name, is_name_free=found == [])
-            self._asked_here = True
+            self._asked_here, self._must_ask_anew = True, False
         else:
             there = self._already_there(part)
             if there is not None:
                 return there
         outcome = self._destination.open(stream, part.name)
         if isinstance(outcome, Opened):
-            self._record(stream, outcome.data_id)
+            return self._record(stream, outcome.data_id)
+        # What cannot have been opened is asked for anew, and by then the name may be another's.
+        self._must_ask_anew = isinstance(outcome, Refused) or not outcome.may_be_done
         return outcome
 
-    def link(self, stream: Stream) -> Linked | TryLater | Refused | None:
-        """Try once to link the latest part, if that is owed and it is time; ``None`` when it is not."""
-        if stream.unlinked is None or time.monotonic() < self._next_link_s:
+    def link(self, stream: Stream, *, now: bool = False) -> Linked | TryLater | Refused | None:
+        """Try once to link the latest part, if that is owed and it is time (or must be now); else ``None``."""
+        if stream.unlinked is None or (not now and time.monotonic() < self._next_link_s):
             return None
         outcome = self._destination.link(stream)
         match outcome:
@@ -77,7 +88,7 @@ class Parts:
             return TryLater(
                 words="the server may still be opening the stream that it was asked for", min_wait_s=left
             )
-        if not part.is_name_free:
+        if not part.is_name_free or time.time() - part.asked_at_ms / 1000 > FOUND_WITHIN_S:
             _log.warning(
                 "%s: whether the server has opened %r cannot be told by its name; it is asked once more",
                 self._lease.stream_id,
@@ -91,8 +102,7 @@ class Parts:
         if len(ours) != 1:
             return None
         _log.warning("%s: the server has it already, as %s", self._lease.stream_id, ours[0])
-        self._record(self._lease.stream(), ours[0])
-        return Opened(data_id=ours[0])
+        return self._record(self._lease.stream(), ours[0])
 
     def _settles_in_s(self, part: Part) -> float:
         # By the host clock, which may have been set since: never longer than if it was asked for just now.
@@ -112,13 +122,15 @@ class Parts:
             return None
         return [one for one in found if not self._lease.knows(one.data_id)]
 
-    def _record(self, stream: Stream, data_id: str) -> None:
+    def _record(self, stream: Stream, data_id: str) -> Opened:
+        self._opened = data_id
         settings = stream.settings
         is_to_be_linked = settings.physical_sample is not None or bool(settings.tags)
         self._lease.part_opened(data_id, unlinked=NOT_YET if is_to_be_linked else None)
         self._next_link_s = 0.0
-        self._asked_here = False
+        self._asked_here, self._must_ask_anew, self._opened = False, False, None
         _log.info("%s: open at the server as %s", self._lease.stream_id, data_id)
+        return Opened(data_id=data_id)
 
 
 def part_name(stream: Stream) -> str:

@@ -102,13 +102,13 @@ class Preparer:
         self._ahead = following.chunk_idx, future
         threading.Thread(target=prepare, name="framespool-ahead", daemon=True).start()
 
-    def take_ahead(self, chunk: Chunk) -> Prepared | None:
-        """What was prepared for this chunk, once, if it is still fresh."""
+    def take_ahead(self, stream: Stream, chunk: Chunk) -> Prepared | None:
+        """What was prepared for this chunk, once, if it is still fresh and goes to the part that takes chunks."""
         ahead, self._ahead = self._ahead, None
         if ahead is None or ahead[0] != chunk.chunk_idx:
             return None
         prepared = ahead[1].result()
-        if not isinstance(prepared, Prepared):
+        if not isinstance(prepared, Prepared) or prepared.ticket.data_id != stream.data_id:
             return None
         return prepared if time.monotonic() - prepared.ticket.got_at_s < TICKET_MAX_AGE_S else None
 

@@ -2,6 +2,7 @@
 
 import math
 import operator
+import socket
 import time
 from collections.abc import Sequence
 from typing import Any, SupportsIndex
@@ -59,7 +60,7 @@ def stream_settings(
     if rotations > 0 and not math.isfinite(rate * 60 / rotations):
         raise ConfigurationError(f"rotations_per_min is {rotations_per_min!r}, too small to be a rotation")
     return _settings(
-        name=_text("stream_name", stream_name) or time.strftime("RHEED stream %Y-%m-%d %H:%M:%S"),
+        name=_text("stream_name", stream_name) or _default_name(),
         destination=endpoint,
         fps=rate,
         rotations_per_min=rotations,
@@ -76,6 +77,11 @@ def _settings(**given: Any) -> StreamSettings:  # noqa: ANN401 - the fields of S
         return StreamSettings(**given)
     except ValueError as error:
         raise ConfigurationError(str(error)) from error
+
+
+def _default_name() -> str:
+    """A name that no other machine gives: the server has nothing else to tell a lost answer's stream by."""
+    return f"{time.strftime('RHEED stream %Y-%m-%d %H:%M:%S')} {socket.gethostname()}"[:NAME_CHARS_MAX]
 
 
 def _is_uuid(text: str) -> bool:

@@ -20,6 +20,8 @@ from spool import Chunk, ClockReading, Stream, is_same_machine
 
 DRIFT = 50e-6
 """How far a machine's monotonic clock may run off: 50 millionths, more than quartz clocks usually do."""
+NOISE, NOISE_MS = 3, 50
+"""A reading that is so many times less certain than the best one, and a little, is left out."""
 STEP_MS = 500
 """Where no reading tells better, a host clock that moved by more than this was set."""
 
@@ -55,6 +57,9 @@ def stamp(stream: Stream, chunk: Chunk, readings: Sequence[ClockReading]) -> Sta
             if one.monotonic_ms is not None and one.boot_id == chunk.boot_id
         ]
         if comparable:
+            # A noisy reading must not pull stamps to and fro that a good one has pinned down.
+            best = min(one.uncertainty_ms for _, one in comparable)
+            comparable = [pair for pair in comparable if pair[1].uncertainty_ms <= NOISE * best + NOISE_MS]
             comparable.sort(key=lambda pair: pair[0])
             return _by_monotonic(capture, monotonic, comparable)
     same_machine = [one for one in readings if is_same_machine(one.boot_id, chunk.boot_id)]

@@ -6,12 +6,12 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from spool import Chunk, Spool, Stream, StreamSettings
+from spool import Chunk, ClockReading, Spool, Stream, StreamSettings
 from spool.testing import START_MS, FakeClock, some_reading
 from tests.uploader.rig import NO_LIMITS, Asked, Bench, Reply, ScriptedServer, json_reply, some_frames, wait_until
-from uploader import RHEEDStreamer, config
+from uploader import RHEEDStreamer, clock, config
 from uploader.api import AtomscaleApi
-from uploader.clock import SAMPLES, ClockMeasurement, measure
+from uploader.clock import SAMPLES, ClockKeeper, ClockMeasurement, measure
 from uploader.config import ApiKey
 from uploader.destinations.atomscale import chunk_metadata
 from uploader.exchange import Answer
@@ -42,7 +42,7 @@ class FakeWire:
         return Answer(status=200, text=text)
 
     def measured(self, samples: int) -> ClockMeasurement:
-        found = measure(cast("AtomscaleApi", self), samples=samples, now_ms=self.now_ms)
+        found = measure(cast("AtomscaleApi", self), samples=samples, now_ms=self.now_ms, steady_ms=self.now_ms)
         assert found is not None
         return found
 
@@ -72,22 +72,58 @@ def test_the_sample_with_the_lowest_delay_wins() -> None:
     assert found.samples == 4
 
 
-def test_a_host_clock_that_is_set_during_a_sample_does_not_win_with_it() -> None:
-    """Set back by an hour between question and answer: the delay comes out below zero, which no way has."""
-    wire = FakeWire(500.0, [(5.0, 0.0, 5.0), (5.0, 0.0, 5.0)])
+@pytest.mark.parametrize("ahead_ms", [-3_600_000.0, 3_600_000.0])
+def test_a_burst_in_which_the_host_clock_is_set_says_nothing(ahead_ms: float) -> None:
+    """The network comes, and the first thing that happens is that the system sets its clock."""
+    wire = FakeWire(500.0, [(5.0, 0.0, 5.0)] * 3)
     readings = 0
 
     def now_ms() -> float:
         nonlocal readings
         readings += 1
-        if readings == 4:  # the end of the second sample
-            wire.now -= 3_600_000.0
-        return wire.now
+        return wire.now + (ahead_ms if readings > 5 else 0.0)
 
-    found = measure(cast("AtomscaleApi", wire), samples=2, now_ms=now_ms)
-    assert found is not None
-    assert found.offset_ms == pytest.approx(500.0, abs=20)
-    assert found.uncertainty_ms > 0
+    api = cast("AtomscaleApi", wire)
+    assert measure(api, samples=3, now_ms=now_ms, steady_ms=wire.now_ms) is None
+
+
+def test_a_slow_server_clock_holds_nothing_up() -> None:
+    wire = FakeWire(500.0, [(1000.0, 0.0, 1000.0)] * 5)
+    assert wire.measured(5).samples == 2, "no third burst is begun after three seconds"
+
+
+def test_a_keeper_that_got_no_answer_lets_the_frames_go_first() -> None:
+    asked: list[None] = []
+    keeper = ClockKeeper(lambda: asked.append(None), FakeClock())
+    assert [keeper.reading() for _ in range(20)] == [None] * 20
+    assert len(asked) == 1
+
+
+def test_a_keeper_reads_again_when_the_host_clock_was_set_but_not_at_once_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    host, asked = FakeClock(), list[int]()
+
+    def read() -> ClockReading:
+        asked.append(host.now_ms())
+        return some_reading(clock=host)
+
+    monkeypatch.setattr(clock, "READ_AGAIN_S", 0.0)
+    keeper = ClockKeeper(read, host)
+    keeper.reading()
+    keeper.reading()
+    assert len(asked) == 1
+    host.set_ms(host.now_ms() + 60_000)
+    keeper.reading()
+    keeper.reading()
+    assert len(asked) == 2
+    monkeypatch.undo()
+    host.set_ms(host.now_ms() + 60_000)
+    keeper.reading()
+    assert len(asked) == 3
+    host.set_ms(host.now_ms() + 60_000)
+    keeper.reading()
+    assert len(asked) == 3, "not before fifteen seconds are over"
 
 
 def test_the_burst_goes_to_the_servers_clock_without_key_or_cache() -> None:

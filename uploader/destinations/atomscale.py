@@ -10,7 +10,7 @@ from spool import Chunk, ClockReading, Receipt, Stream
 from uploader import opening, signals
 from uploader.answers import meaning_of, retry_after_s
 from uploader.api import CONNECT_TIMEOUT_S, AtomscaleApi
-from uploader.clock import measure
+from uploader.clock import BURST_S, measure
 from uploader.config import ApiKey
 from uploader.destinations.base import (
     Closed,
@@ -62,16 +62,18 @@ class AtomscaleDestination:
         self.url = endpoint
         self._meter = meter or Meter()
         self._api = AtomscaleApi(endpoint, key)
+        self._clock = AtomscaleApi(endpoint, key, timeout_s=BURST_S)
         self._storage = Lines()
 
     def close(self) -> None:
         """See `Destination.close`."""
         self._api.close()
+        self._clock.close()
         self._storage.close()
 
     def read_clock(self) -> ClockReading | None:
         """See `Destination.read_clock`."""
-        measured = measure(self._api)
+        measured = measure(self._clock)
         return None if measured is None else measured.reading()
 
     def namesakes(self, name: str) -> Sequence[Namesake] | TryLater | Refused:
@@ -216,9 +218,11 @@ def _asked(ask: Callable[[], _T]) -> _T | TryLater | Refused:
     try:
         return ask()
     except KeyRefused as error:
-        return TryLater(words=str(error), outage=True, key_refused=True, min_wait_s=KEY_PROBE_S)
+        return TryLater(words=str(error), outage=True, key_refused=True, min_wait_s=KEY_PROBE_S, may_be_done=False)
     except ServerUnreachable as error:
-        return TryLater(words=str(error), outage=error.is_outage, min_wait_s=error.min_wait_s)
+        return TryLater(
+            words=str(error), outage=error.is_outage, min_wait_s=error.min_wait_s, may_be_done=error.was_sent
+        )
     except RequestRefused as error:
         return Refused(words=str(error))
 

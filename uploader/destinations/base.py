@@ -55,6 +55,7 @@ class TryLater:
         signal: what came back, as the table of signals says it.
         status: the HTTP status, if there was one.
         excerpt: the beginning of what came back.
+        may_be_done: what was asked may have happened all the same, although no usable answer came.
         mismatch: the destination says that it has got other bytes.
     """
 
@@ -66,6 +67,7 @@ class TryLater:
     outage: bool = False
     key_refused: bool = False
     min_wait_s: float = 0.0
+    may_be_done: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
