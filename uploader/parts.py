@@ -33,7 +33,6 @@ class Parts:
         self._destination = destination
         self._began_s = time.monotonic()
         self._asked_here = False
-        self._must_ask_anew = False
         self._opened: str | None = None
         self._namesake_tries = 0
         self._next_link_s = 0.0
@@ -44,24 +43,25 @@ class Parts:
             # It was opened before, and the disk did not take its data_id.
             return self._record(stream, self._opened)
         part = stream.asked_part
-        if part is None or self._must_ask_anew:
-            if part is None and stream.parts:
-                self._destination.finish(stream)  # always closed, also after trouble; the answer changes nothing
-            name = part.name if part is not None else part_name(stream)
-            found = self._namesakes(name)
-            if isinstance(found, TryLater):
-                return found
-            part = self._lease.part_asked(name, is_name_free=found == [])
-            self._asked_here, self._must_ask_anew = True, False
-        else:
-            there = self._already_there(part)
-            if there is not None:
-                return there
-        outcome = self._destination.open(stream, part.name)
+        if part is not None and not self._asked_here and (left := self._settles_in_s(part)) > 0:
+            return TryLater(words="the server may still be opening the stream asked for before", min_wait_s=left)
+        if part is None and stream.parts:
+            self._destination.finish(stream)  # always closed, also after trouble; the answer changes nothing
+        name = part.name if part is not None else part_name(stream)
+        found = self._namesakes(name)
+        if isinstance(found, TryLater):
+            return found
+        if part is not None and (ours := _ours(part, found)) is not None:
+            _log.warning("%s: the server has it already, as %s", self._lease.stream_id, ours)
+            return self._record(stream, ours)
+        self._lease.part_asked(name, is_name_free=found == [])
+        self._asked_here = True
+        outcome = self._destination.open(stream, name)
         if isinstance(outcome, Opened):
             return self._record(stream, outcome.data_id)
-        # What cannot have been opened is asked for anew, and by then the name may be another's.
-        self._must_ask_anew = isinstance(outcome, Refused) or not outcome.may_be_done
+        if isinstance(outcome, Refused) or not outcome.may_be_done:
+            # It was not opened: what the server has under this name from now on is another's.
+            self._lease.part_asked(name, is_name_free=False)
         return outcome
 
     def link(self, stream: Stream, *, now: bool = False) -> Linked | TryLater | Refused | None:
@@ -81,28 +81,6 @@ class Parts:
                 self._next_link_s = time.monotonic() + LINK_SOON_S
                 _log.warning("%s: it is not linked yet: %s", stream.stream_id, words)
         return outcome
-
-    def _already_there(self, part: Part) -> Opened | TryLater | None:
-        """The part that was asked for before, if the destination turns out to have it."""
-        if not self._asked_here and (left := self._settles_in_s(part)) > 0:
-            return TryLater(
-                words="the server may still be opening the stream that it was asked for", min_wait_s=left
-            )
-        if not part.is_name_free or time.time() - part.asked_at_ms / 1000 > FOUND_WITHIN_S:
-            _log.warning(
-                "%s: whether the server has opened %r cannot be told by its name; it is asked once more",
-                self._lease.stream_id,
-                part.name,
-            )
-            return None
-        found = self._namesakes(part.name)
-        if isinstance(found, TryLater):
-            return found
-        ours = [one.data_id for one in found or () if not one.is_linked]
-        if len(ours) != 1:
-            return None
-        _log.warning("%s: the server has it already, as %s", self._lease.stream_id, ours[0])
-        return self._record(self._lease.stream(), ours[0])
 
     def _settles_in_s(self, part: Part) -> float:
         # By the host clock, which may have been set since: never longer than if it was asked for just now.
@@ -128,9 +106,17 @@ class Parts:
         is_to_be_linked = settings.physical_sample is not None or bool(settings.tags)
         self._lease.part_opened(data_id, unlinked=NOT_YET if is_to_be_linked else None)
         self._next_link_s = 0.0
-        self._asked_here, self._must_ask_anew, self._opened = False, False, None
+        self._asked_here, self._opened = False, None
         _log.info("%s: open at the server as %s", self._lease.stream_id, data_id)
         return Opened(data_id=data_id)
+
+
+def _ours(part: Part, found: list[Namesake] | None) -> str | None:
+    """The data_id of a part that was asked for, if what the destination has under its name must be that."""
+    is_recent = time.time() - part.asked_at_ms / 1000 < FOUND_WITHIN_S
+    if not part.is_name_free or not is_recent or found is None or len(found) != 1 or found[0].is_linked:
+        return None
+    return found[0].data_id
 
 
 def part_name(stream: Stream) -> str:
