@@ -77,6 +77,11 @@ def test_a_spool_without_room_says_so(reader: Shell, spare: int, text: str) -> N
     with Spool(reader.spool, limits=Limits(min_free_bytes=0, max_bytes=used + spare)) as spool:
         record(spool, data_id="data-2")
     assert room(reader) == text
+    told = reader.status()
+    assert told["needs_person"]
+    assert "the spool is " + ("almost full" if spare else "full: chunks are refused") in [
+        one["words"] for one in told["concerns"]
+    ]
 
 
 def test_what_gets_out_as_fast_as_it_comes_in_does_not_fill(reader: Shell, limited: Spool) -> None:

@@ -52,7 +52,7 @@ def test_a_refused_key_is_bad_news_with_what_to_do(shell: Shell, server: Loopbac
     said = talking(shell).run("doctor")
     assert said.code == 1
     assert "problem     access" in said.out
-    assert "-> Set AS_API_KEY to a valid key" in said.out
+    assert "-> Store a valid key with 'framespool login'" in said.out
     assert "1 problem to solve" in said.out
 
 

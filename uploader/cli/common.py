@@ -2,7 +2,9 @@
 
 import functools
 import math
+import os
 import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -75,6 +77,9 @@ def plain_errors(function: _F) -> _F:
             fail(str(error), error.hint, code=USAGE)
         except (SpoolError, UploaderError, SourceError) as error:
             fail(str(error), error.hint)
+        except BrokenPipeError:  # whoever read has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(BAD_NEWS) from None
         except OSError as error:  # the disk's own words: a name too long, a folder that may not be read
             fail(str(error), "Check the path and its permissions.")
 

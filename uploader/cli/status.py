@@ -53,7 +53,7 @@ class _View:
         found: list[tuple[Stream | None, Concern]] = [
             (s, one) for s in self.streams for one in concerns(s, self.spool.root)
         ]
-        found += [(None, one) for one in self._undelivered()]
+        found += [(None, one) for one in (*self._without_room(), *self._undelivered())]
         return [*found, *self.orphans]
 
     @property
@@ -63,6 +63,20 @@ class _View:
             (s, one)
             for s in self.streams
             for one in orphan_concerns(s, self.producers.get(s.stream_id), self.spool.root)
+        ]
+
+    def _without_room(self) -> list[Concern]:
+        """A spool that refuses chunks, or will soon."""
+        if fill_of(self.forecast) < Fill.ALMOST_FULL and self.forecast.room_bytes:
+            return []
+        left = self.forecast.room_bytes
+        return [
+            Concern(
+                words=f"the spool is {'almost full' if left else 'full: chunks are refused'}",
+                advice="What is delivered makes room by itself. If that will not be in time, free disk space or"
+                " raise the limit; what is spooled stays.",
+                needs_person=True,
+            )
         ]
 
     def _undelivered(self) -> list[Concern]:

@@ -78,7 +78,9 @@ def access(subject: Subject) -> Finding:
     row = meaning_of(Step.API, answer)
     numbers: dict[str, Number] = {"status": answer.status}
     if row.meaning is Meaning.PAUSED:
-        advice = "Set AS_API_KEY to a valid key, then start 'framespool worker' again. What is spooled stays."
+        advice = (
+            "Store a valid key with 'framespool login' (--file without a keyring): a running worker takes it up."
+        )
         return problem(f"{answer.words}: {row.says}", advice, **numbers)
     if row.meaning is not Meaning.DONE:
         return warning(f"it could not be told: {answer.words}: {row.says}", advice_of(row), **numbers)
