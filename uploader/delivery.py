@@ -333,6 +333,8 @@ class StreamDelivery:
             _log.log(level, "%s: %s. Nothing is lost; trying again.", self._lease.stream_id, outcome.words)
         elif turn is Turn.CHANGES:
             self._lease.note_trouble(outcome.words)
+            if outcome.key_refused:
+                _log.error("%s: %s. Nothing is lost; a person has to act.", self._lease.stream_id, outcome.words)
 
     def _all_is_well(self) -> None:
         self.not_before_s = 0.0

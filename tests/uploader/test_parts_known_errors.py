@@ -126,6 +126,22 @@ def test_an_opening_that_fails_several_times_is_no_error_of_ours(
 
 
 @pytest.mark.usefixtures("impatient")
+def test_a_key_that_is_refused_after_an_outage_is_said_loudly_too(
+    bench: Bench, streamer: RHEEDStreamer, caplog: pytest.LogCaptureFixture
+) -> None:
+    ref = streamer.initialize(FPS, 0.0, CHUNK_SIZE)
+    bench.server.outage(True)
+    pushed(bench, streamer, ref, 0)
+    with bench.delivering():
+        wait_until(lambda: bench.stream(ref).trouble)
+        bench.server.faults([status_rule({"method": "POST", "path": "upload_urls"}, 403)])
+        bench.server.outage(False)
+        wait_until(
+            lambda: any(one.levelno == logging.ERROR and "API key" in one.getMessage() for one in caplog.records)
+        )
+
+
+@pytest.mark.usefixtures("impatient")
 def test_a_data_id_that_the_disk_does_not_take_at_once_is_not_thrown_away(
     bench: Bench, streamer: RHEEDStreamer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
