@@ -459,7 +459,7 @@ def test_a_wrong_key_is_refused_and_not_shown(server: LoopbackServer, monkeypatc
     monkeypatch.setenv("AS_API_KEY", "not-the-key-at-all")
     found = examined(server.url)
     assert found["access"].verdict == "problem"
-    assert "AS_API_KEY" in (found["access"].advice or "")
+    assert "framespool login" in (found["access"].advice or "")
     assert "not-the-key-at-all" not in repr(found)
 
 
