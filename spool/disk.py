@@ -27,6 +27,8 @@ NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT} if hasattr(errno, "EDQUOT") el
 _SHARING_PATIENCE_S = 2.0 if sys.platform == "win32" else 0.0
 _SHARING_PAUSE_S = 0.02
 
+_BEGIN_BYTES = 1 << 20
+
 _Step = Callable[[str, Path], None]
 
 
@@ -55,8 +57,13 @@ class Disk:
         try:
             try:
                 self.before(f"{label}.write", path)
+                at = begun = 0
                 for piece in pieces:
                     _write_all(fd, piece)
+                    at += len(piece)
+                    if at - begun >= _BEGIN_BYTES:
+                        _begin_to_store(fd, begun, at - begun)
+                        begun = at
                 self.before(f"{label}.fsync", path)
                 _fsync(fd)
             finally:
@@ -143,6 +150,17 @@ def _write_all(fd: int, piece: bytes) -> None:
     view = memoryview(piece)
     while view:
         view = view[os.write(fd, view) :]
+
+
+def _begin_to_store(fd: int, start: int, size: int) -> None:
+    """Let the kernel begin to write these bytes, so that little is left for the fsync; promises nothing.
+
+    Linux begins with dirty pages when it is told that they are not needed soon, and keeps those under way.
+    An error on the way is reported by the fsync, as any other.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # a file system that takes no advice
+            os.posix_fadvise(fd, start, size, os.POSIX_FADV_DONTNEED)
 
 
 def _fsync(fd: int) -> None:

@@ -17,6 +17,7 @@ import os
 import sqlite3
 import threading
 import uuid
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +29,7 @@ from numpy.typing import ArrayLike, NDArray
 from spool import frames as checks
 from spool import ledger, rows, shards
 from spool.disk import NO_SPACE
+from spool.encoding import RUNS_AHEAD, Encoding, file_bytes_max, thread_count
 from spool.errors import ChunkConflict, ShardDamaged, SpoolError, SpoolFull, StreamSealed
 from spool.folder import SpoolFolder, translated
 from spool.locks import ProcessLock
@@ -35,8 +37,6 @@ from spool.model import Chunk, Stream
 from spool.pruning import prune
 from spool.retention import Limits, shortfall
 from spool.states import ChunkState, StreamState
-
-_RUNS_PER_THREAD = 4
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class Intake:
         self._pid = os.getpid()
         self._opener: ProcessLock | None = None
         self._has_noted_limits = False
-        self._thread_count = os.cpu_count() or 1
+        self._thread_count = thread_count()
         self._threads = ThreadPoolExecutor(self._thread_count, thread_name_prefix="framespool-encode")
 
     def close(self) -> None:
@@ -93,39 +93,76 @@ class Intake:
         capture = checks.accept_capture_start(
             capture_start_ms_utc, now_ms=now, n=array.shape[0], fps=stream.settings.fps
         )
-        shard = shards.encode(array, self._threads, runs_per_chunk=self._thread_count * _RUNS_PER_THREAD)
-        description = shards.Description(
+        draft = shards.Description(
             stream_id=stream.stream_id,
             chunk_idx=idx,
-            n=shard.n,
-            height=shard.height,
-            width=shard.width,
+            n=array.shape[0],
+            height=array.shape[1],
+            width=array.shape[2],
             chunk_size=stream.settings.chunk_size,
             capture_start_ms_utc=capture,
             # The capture on the clock that nobody sets: as long before this moment as on the host's.
             monotonic_ms=None if moment.monotonic_ms is None else moment.monotonic_ms - (now - capture),
             boot_id=moment.boot_id,
             spooled_at_ms=now,
-            sha256=shard.sha256,
-            wire_bytes=shard.wire_bytes,
+            sha256="",
+            wire_bytes=0,
         )
+        try:
+            return self._push_at_once(draft, array) or self._push_with_care(draft, array)
+        except OSError as error:
+            raise translated(error, f"chunk {idx} could not be stored") from error
+
+    def _push_at_once(self, draft: shards.Description, array: NDArray[np.uint8]) -> Chunk | None:
+        """Steps 1 to 3 for a new chunk that fits for certain: it is written while it is encoded.
+
+        Returns:
+            ``None`` when it may not fit, or is not new; nothing has changed then.
+        """
+        size_max = file_bytes_max(array, draft.chunk_size)
+        with self._folder.index.reading() as db:
+            key, _ = rows.require_stream(db, draft.stream_id)
+            is_new = _chunk_at(db, key, draft.chunk_idx) is None
+            used = rows.disk_bytes(db)
+        if not is_new or self._folder.missing_reserve_bytes or self._lacking(size_max, used) > 0:
+            return None
+        encoding = self._encoding(array)
+        pieces = encoding.pieces(draft)
+        try:
+            with contextlib.closing(pieces):
+                return self._write_and_place(pieces, lambda: encoding.completed(draft), array)
+        except OSError as error:
+            if error.errno in NO_SPACE:
+                return None  # a quota, or somebody who was quicker
+            raise
+        except SpoolFull:
+            return None
+
+    def _push_with_care(self, draft: shards.Description, array: NDArray[np.uint8]) -> Chunk:
+        """The same for a chunk that may be here already, or for which room may have to be made."""
+        encoding = self._encoding(array)
+        frames = list(encoding.frames())
+        description = encoding.completed(draft)
         if (before := self._already_here(description, array)) is not None:
             return before
         description = self._as_first_spooled(description)
-        pieces = shards.spool_form(shard, description)
+        pieces = [*frames, encoding.tail(description)]
         try:
             return self._store(pieces, description, array)
         except OSError as error:
-            if error.errno in NO_SPACE:  # a quota, or somebody who was quicker
-                raise self._full("the disk has no room", sum(map(len, pieces)), self._usage()[0]) from error
-            raise translated(error, f"chunk {idx} could not be stored") from error
+            if error.errno in NO_SPACE:
+                raise self._full("the disk has no room", sum(map(len, pieces)), self._used()) from error
+            raise
+
+    def _encoding(self, array: NDArray[np.uint8]) -> Encoding:
+        return Encoding(array, self._threads, ahead=self._thread_count * RUNS_AHEAD)
 
     def _store(self, pieces: list[bytes], description: shards.Description, array: NDArray[np.uint8]) -> Chunk:
         """Steps 1 to 3; once more with a new file when room could be made meanwhile."""
         size = sum(map(len, pieces))
         try:
             self._make_room(size)
-            return self._write_and_place(pieces, description, array)
+            return self._write_and_place(pieces, lambda: description, array)
         except (SpoolFull, OSError) as error:
             if isinstance(error, OSError) and error.errno not in NO_SPACE:
                 raise
@@ -133,15 +170,16 @@ class Intake:
             if prune(self._folder, wanted_bytes=size + self._folder.missing_reserve_bytes) == (0, 0):
                 raise
         self._make_room(size)
-        return self._write_and_place(pieces, description, array)
+        return self._write_and_place(pieces, lambda: description, array)
 
     def _write_and_place(
-        self, pieces: list[bytes], description: shards.Description, array: NDArray[np.uint8]
+        self, pieces: Iterable[bytes], described: Callable[[], shards.Description], array: NDArray[np.uint8]
     ) -> Chunk:
+        """Steps 1 to 3. ``described`` is asked once all pieces are written."""
         part = self.claim_incoming() / uuid.uuid4().hex
         self._folder.disk.write_new(part, pieces, label="shard")
         try:
-            return self._place(part, description, array)
+            return self._place(part, described(), array)
         finally:
             with contextlib.suppress(OSError):  # swept when this opener is gone
                 part.unlink(missing_ok=True)
@@ -337,12 +375,12 @@ class Intake:
             SpoolFull: even then there is no room.
             DiskFailed: the reserve could not be written.
         """
-        lacking = self._lacking(chunk_bytes)
+        lacking = self._lacking(chunk_bytes, used := self._used())
         if lacking > 0:
             prune(self._folder, wanted_bytes=lacking)
-            lacking = self._lacking(chunk_bytes)
+            lacking = self._lacking(chunk_bytes, used := self._used())
         if lacking > 0:
-            raise self._full("the spool is full", chunk_bytes, self._usage()[0])
+            raise self._full("the spool is full", chunk_bytes, used)
         try:
             self._folder.ensure_reserve(self.claim_incoming())
         except OSError as error:
@@ -362,20 +400,18 @@ class Intake:
             free_bytes=free,
         )
 
-    def _lacking(self, chunk_bytes: int) -> int:
-        used, free = self._usage()
+    def _lacking(self, chunk_bytes: int, used_bytes: int) -> int:
         return shortfall(
             self._limits,
-            used_bytes=used,
-            free_bytes=free,
+            used_bytes=used_bytes,
+            free_bytes=self._folder.disk.free_bytes(self._folder.root),
             chunk_bytes=chunk_bytes,
             reserve_bytes=self._folder.missing_reserve_bytes,
         )
 
-    def _usage(self) -> tuple[int, int]:
+    def _used(self) -> int:
         with self._folder.index.reading() as db:
-            used = rows.disk_bytes(db)
-        return used, self._folder.disk.free_bytes(self._folder.root)
+            return rows.disk_bytes(db)
 
 
 def require_open(db: sqlite3.Connection, ref: str) -> tuple[int, Stream]:

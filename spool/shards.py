@@ -21,7 +21,6 @@ import json
 import os
 import struct
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -38,6 +37,9 @@ from spool.states import ChunkState
 ZSTD_LEVEL = 1
 """Level 3 is five times slower on shot noise and compresses it worse (measured, docs/adr/0003)."""
 
+DESCRIPTION_BYTES_MAX = 4096
+"""More than any description takes, trailer included."""
+
 _MAGIC = b"fs-shard"
 _TRAILER = struct.Struct("<II8s")  # length of the description, its CRC-32C, the magic word
 _ENTRY_BYTES = 16
@@ -45,26 +47,6 @@ _CRC_BYTES = 4
 _MISSING = struct.pack("<QQ", 2**64 - 1, 2**64 - 1)
 # Enough for the padded index of 500,000 frames a chunk; read only when chunk_size is not known.
 _SEARCH_BYTES = 8 << 20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shard:
-    """One encoded chunk, not yet on disk.
-
-    Attributes:
-        frames: the compressed frames, in order.
-        index: the wire form's index, its CRC included.
-        sha256: hex digest over the wire form.
-        wire_bytes: length of the wire form.
-    """
-
-    n: int
-    height: int
-    width: int
-    frames: Sequence[bytes]
-    index: bytes
-    sha256: str
-    wire_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,37 +68,22 @@ class Description:
     wire_bytes: int
 
 
-def encode(frames: NDArray[np.uint8], threads: ThreadPoolExecutor, *, runs_per_chunk: int) -> Shard:
-    """Encode a chunk; frames are compressed side by side.
+def local_tail(lengths: Sequence[int], description: Description) -> bytes:
+    """What follows the compressed frames in the spool's file.
 
     Args:
-        frames: uint8 ``(n, height, width)``, any strides, only read.
-        threads: where to compress; zstd releases the interpreter lock.
-        runs_per_chunk: into how many runs to split the chunk; a few per thread keep all of them busy.
+        lengths: of the compressed frames, in order.
+        description: of the chunk, complete.
     """
-    n, height, width = frames.shape
-    runs = np.array_split(frames, min(n, runs_per_chunk))
-    compressed = [one for run in threads.map(_compress, runs) for one in run]
-    index = _index([len(one) for one in compressed], entries=n)
-    digest = hashlib.sha256()
-    for one in compressed:
-        digest.update(one)
-    digest.update(index)
-    return Shard(
-        n=n,
-        height=height,
-        width=width,
-        frames=compressed,
-        index=index,
-        sha256=digest.hexdigest(),
-        wire_bytes=sum(map(len, compressed)) + len(index),
-    )
+    return _described(description) + index_of(lengths, entries=description.chunk_size)
 
 
-def spool_form(shard: Shard, description: Description) -> list[bytes]:
-    """The pieces of the local file, in order."""
-    padded = _index([len(one) for one in shard.frames], entries=description.chunk_size)
-    return [*shard.frames, _described(description) + padded]
+def index_of(lengths: Sequence[int], *, entries: int) -> bytes:
+    """The index of frames of these lengths that lie one after the other, with its CRC; padded to ``entries``."""
+    offsets = accumulate(lengths, initial=0)
+    pairs = b"".join(struct.pack("<QQ", start, end - start) for start, end in pairwise(offsets))
+    padded = pairs + _MISSING * (entries - len(lengths))
+    return padded + _crc(padded)
 
 
 def _described(description: Description) -> bytes:
@@ -139,7 +106,7 @@ def read_description(path: Path, *, chunk_size: int | None = None) -> Descriptio
     with path.open("rb") as file:
         search = _SEARCH_BYTES
         if chunk_size is not None:
-            search = _index_bytes(chunk_size) + _TRAILER.size + 4096
+            search = index_bytes(chunk_size) + DESCRIPTION_BYTES_MAX
         start = max(0, size - search)
         file.seek(start)
         tail = file.read()
@@ -157,8 +124,8 @@ def read_description(path: Path, *, chunk_size: int | None = None) -> Descriptio
         description = Description(**json.loads(text))
     except (TypeError, ValueError) as error:
         raise ShardDamaged(f"the description in {path.name} cannot be understood") from error
-    frame_bytes = description.wire_bytes - _index_bytes(description.n)
-    whole = frame_bytes + length + _TRAILER.size + _index_bytes(description.chunk_size)
+    frame_bytes = description.wire_bytes - index_bytes(description.n)
+    whole = frame_bytes + length + _TRAILER.size + index_bytes(description.chunk_size)
     if whole != size:
         raise ShardDamaged(f"{path.name} has {size} bytes where {whole} were written")
     return description
@@ -198,10 +165,10 @@ def read_wire_form(path: Path, *, n: int, chunk_size: int, wire_bytes: int, sha2
     frame_bytes = _frame_bytes(n, chunk_size=chunk_size, wire_bytes=wire_bytes)
     try:
         with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size < frame_bytes + _index_bytes(chunk_size):
+            if os.fstat(file.fileno()).st_size < frame_bytes + index_bytes(chunk_size):
                 raise ShardDamaged(f"{path.name} is cut short")
             frames = file.read(frame_bytes)
-            file.seek(-_index_bytes(chunk_size), os.SEEK_END)
+            file.seek(-index_bytes(chunk_size), os.SEEK_END)
             entries = file.read(n * _ENTRY_BYTES)
     except FileNotFoundError:
         raise ShardDamaged(f"{path.name} is missing from the spool") from None
@@ -237,7 +204,7 @@ def check_file(path: Path, chunk: Chunk, *, chunk_size: int) -> None:
     content = path.read_bytes()
     described_at = _frame_bytes(chunk.n, chunk_size=chunk_size, wire_bytes=chunk.wire_bytes)
     index_at = described_at + len(description)
-    size = index_at + _index_bytes(chunk_size)
+    size = index_at + index_bytes(chunk_size)
     if len(content) != size:
         raise ShardDamaged(f"it has {len(content)} bytes where {size} were written")
     entries = content[index_at : index_at + chunk.n * _ENTRY_BYTES]
@@ -260,7 +227,7 @@ def check_received(content: bytes, chunk: Chunk, *, chunk_size: int) -> None:
     frame_bytes = _frame_bytes(chunk.n, chunk_size=chunk_size, wire_bytes=chunk.wire_bytes)
     body = content
     if len(content) != chunk.wire_bytes:
-        index_at = len(content) - _index_bytes(chunk_size)
+        index_at = len(content) - index_bytes(chunk_size)
         entries = content[index_at : index_at + chunk.n * _ENTRY_BYTES]
         padded = entries + _MISSING * (chunk_size - chunk.n)
         if index_at <= frame_bytes or _MAGIC not in content[frame_bytes:index_at]:
@@ -292,7 +259,7 @@ def decode(body: bytes, *, n: int, height: int, width: int) -> NDArray[np.uint8]
     Raises:
         ShardDamaged: the bytes are not such a shard.
     """
-    entries = np.frombuffer(body[-_index_bytes(n) : -_CRC_BYTES], dtype="<u8").reshape(n, 2)
+    entries = np.frombuffer(body[-index_bytes(n) : -_CRC_BYTES], dtype="<u8").reshape(n, 2)
     frames: NDArray[np.uint8] | None = None
     for k, (offset, nbytes) in enumerate(entries.tolist()):
         try:
@@ -309,27 +276,17 @@ def decode(body: bytes, *, n: int, height: int, width: int) -> NDArray[np.uint8]
     return frames
 
 
-def _compress(frames: NDArray[np.uint8]) -> list[bytes]:
-    return [zstd.compress(np.ascontiguousarray(frame), ZSTD_LEVEL) for frame in frames]
-
-
-def _index(lengths: Sequence[int], *, entries: int) -> bytes:
-    offsets = accumulate(lengths, initial=0)
-    pairs = b"".join(struct.pack("<QQ", start, end - start) for start, end in pairwise(offsets))
-    padded = pairs + _MISSING * (entries - len(lengths))
-    return padded + _crc(padded)
-
-
 def _crc(content: bytes) -> bytes:
     return struct.pack("<I", google_crc32c.value(content))
 
 
 def _frame_bytes(n: int, *, chunk_size: int, wire_bytes: int) -> int:
     """How many bytes the frames take; the numbers come from an index that may be damaged."""
-    if not 1 <= n <= chunk_size or wire_bytes <= _index_bytes(n):
+    if not 1 <= n <= chunk_size or wire_bytes <= index_bytes(n):
         raise ShardDamaged(f"no chunk of up to {chunk_size} frames has {n} frames in {wire_bytes} bytes")
-    return wire_bytes - _index_bytes(n)
+    return wire_bytes - index_bytes(n)
 
 
-def _index_bytes(entries: int) -> int:
+def index_bytes(entries: int) -> int:
+    """How long an index of so many entries is, with its CRC."""
     return entries * _ENTRY_BYTES + _CRC_BYTES

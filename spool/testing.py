@@ -4,6 +4,7 @@
 * `FaultyDisk` records every labelled step of `spool.disk`, and fails or kills at the one that is chosen.
 * `some_reading` is a reading of the reference clock; `some_settings` are those of a small stream.
 * `some_frames` makes seeded frames; the same seed gives the same frames for ever.
+* `wire_sha256` is the digest of what is to be sent for some frames.
 * `check_invariants` reads files, index, tally, ledger and Zarr metadata, and says where they disagree.
 """
 
@@ -14,6 +15,7 @@ import os
 import signal
 import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -24,8 +26,10 @@ from numpy.typing import NDArray
 from spool import ledger
 from spool.clock import Clock, Moment
 from spool.disk import Disk
+from spool.encoding import Encoding
 from spool.model import ClockReading, Event, StreamSettings
 from spool.problems import DAMAGED, MISSING
+from spool.shards import Description
 from spool.spool import Spool
 from spool.states import ChunkState
 from spool.verify import verify
@@ -156,6 +160,20 @@ def some_frames(n: int = 4, height: int = 12, width: int = 16, *, seed: int = 0)
     spot: NDArray[np.float64] = 180 * np.exp(-((y - height / 2) ** 2 + (x - width / 2) ** 2) / (height + width))
     noisy: NDArray[np.float64] = spot + random.poisson(12, (n, height, width))
     return noisy.clip(0, 255).astype(np.uint8)
+
+
+def wire_sha256(frames: NDArray[np.uint8]) -> str:
+    """SHA-256, in hex, of the bytes that are to be sent for a chunk of these frames."""
+    n, height, width = frames.shape
+    with ThreadPoolExecutor(1) as threads:
+        encoding = Encoding(frames, threads, ahead=1)
+        for _ in encoding.frames():
+            pass
+    nothing = Description(
+        stream_id="", chunk_idx=0, n=n, height=height, width=width, chunk_size=n, capture_start_ms_utc=0,
+        monotonic_ms=None, boot_id=None, spooled_at_ms=0, sha256="", wire_bytes=0,
+    )  # fmt: skip
+    return encoding.completed(nothing).sha256
 
 
 def some_reading(

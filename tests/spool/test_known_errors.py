@@ -204,7 +204,7 @@ def test_when_the_disk_says_that_it_is_full_acknowledged_chunks_are_pruned_first
     # A quota: the file system has room, this user has not.
     spool.push(stream.stream_id, 0, some_frames())
     acknowledge(spool, stream.stream_id, 0)
-    disk.fail("shard.write", error=errno.EDQUOT)
+    disk.fail("shard.write", error=errno.EDQUOT, times=2)  # written while it is encoded, and again with care
     assert spool.push(stream.stream_id, 1, some_frames()).state == ChunkState.SPOOLED
     assert spool.prune() == (0, 0), "nothing was pruned to make room"
 

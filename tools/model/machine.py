@@ -8,7 +8,6 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -32,9 +31,8 @@ from spool import (
     StreamSealed,
     StreamState,
     audit,
-    shards,
 )
-from spool.testing import START_MS, FakeClock, check_invariants, some_settings
+from spool.testing import START_MS, FakeClock, check_invariants, some_settings, wire_sha256
 from tools.model.far_end import MODES, FarEnd
 from uploader.delivery import StreamDelivery
 from uploader.gate import Gate
@@ -438,5 +436,4 @@ class SpoolMachine(RuleBasedStateMachine):
 @cache
 def digest_of(idx: int, seed: int) -> str:
     """SHA-256 of the bytes that are to be sent for a chunk."""
-    with ThreadPoolExecutor(1) as threads:
-        return shards.encode(frames_of(idx, seed), threads, runs_per_chunk=1).sha256
+    return wire_sha256(frames_of(idx, seed))

@@ -1,12 +1,12 @@
 """Whether an open spool holds the frames that were pushed, and takes more."""
 
 from collections.abc import Container
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
 import numpy as np
 
 from spool import Chunk, ChunkConflict, Spool, Stream, StreamSealed, shards
+from spool.testing import wire_sha256
 from tools.powerloss import promises
 from tools.powerloss.promises import MISSING
 
@@ -50,8 +50,7 @@ def _decodes_to(body: bytes, stream: str, idx: int, shape: tuple[int, int, int])
 
 @lru_cache(maxsize=256)
 def _sha256(stream: str, idx: int) -> str:
-    with ThreadPoolExecutor(1) as threads:
-        return shards.encode(promises.frames_of(stream, idx), threads, runs_per_chunk=1).sha256
+    return wire_sha256(promises.frames_of(stream, idx))
 
 
 def push_all_again(spool: Spool) -> bool:
