@@ -252,7 +252,10 @@ class ScriptedServer:
 
             do_GET = do_POST = do_PUT = _serve  # noqa: N815 - names of the base class
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        class Server(ThreadingHTTPServer):
+            request_queue_size = 64  # five are too few for threads that all come at once
+
+        self._server = Server(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         if tls is not None:
             self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
