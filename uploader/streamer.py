@@ -22,6 +22,7 @@ from uploader.beginning import Begun, begin
 from uploader.clock import ClockMeasurement
 from uploader.delivery import OnClosed
 from uploader.destinations.atomscale import AtomscaleDestination
+from uploader.doorbell import bell_path, ring
 from uploader.errors import ConfigurationError
 from uploader.events import OnEvent
 from uploader.keys import Keys
@@ -38,7 +39,7 @@ WorkerKind = Literal["process", "thread", "external"]
 
 FINALIZE_WAIT_S = 600.0
 """How long ``finalize()`` waits by default; the worker carries on after that."""
-_LOOK_S = 0.05
+_LOOK_S, _LOOK_S_MAX = 0.02, 1.0
 _FULL_PAUSE_S = 0.5
 _THREAD_PATIENCE_S = 10.0
 
@@ -119,6 +120,7 @@ class RHEEDStreamer:
         self._kind = worker
         takes_risk = config.takes_unsafe_file_system()
         self._spool = Spool(found.root, limits=self._limits, unsafe_file_system=takes_risk)
+        self._bell = bell_path(self._spool, self._endpoint)
         self._room = RoomWatch(self._spool, on_event)
         self._process = WorkerProcess(
             self._spool,
@@ -313,14 +315,17 @@ class RHEEDStreamer:
         Durability: on return the request to end the stream survives anything.
         """
         wait_s = FINALIZE_WAIT_S if drain_timeout_s is None else drain_timeout_s
-        deadline = time.monotonic() + wait_s
+        began = time.monotonic()
+        deadline = began + wait_s
         stream = self._spool.seal(data_id)
         while True:
             self._ensure_worker()
             stream = self._spool.stream(data_id)
             if self._needs_nobody(stream) or not time.monotonic() < deadline:
                 break
-            time.sleep(_LOOK_S)
+            # A wait that has lasted may last: there is no need to look as often.
+            now = time.monotonic()
+            time.sleep(min(_LOOK_S_MAX, _LOOK_S + (now - began) / 20, max(0.0, deadline - now)))
         self._room.look(stream.stream_id)
         report = FinalizeReport.of(stream)
         if not report.finalized:
@@ -424,9 +429,10 @@ class RHEEDStreamer:
         return time.time() * 1000 - n * 1000 / self._spool.stream(data_id).settings.fps
 
     def _ensure_worker(self) -> None:
-        """See to it that somebody delivers. What is recorded is safe without: a failure is told, not raised."""
+        """See to it that somebody delivers, and now. What is recorded is safe without: a failure is told."""
         if not self._starting.acquire(blocking=False):
-            return  # another thread is about it
+            ring(self._bell)
+            return  # another thread is about the worker
         try:
             if self._kind == "process":
                 self._process.ensure()
@@ -436,6 +442,7 @@ class RHEEDStreamer:
             _log.error("no worker could be started (%s); recording goes on, the next push tries again", error)
         finally:
             self._starting.release()
+        ring(self._bell)
 
     def _start_thread(self) -> tuple[UploadWorker, threading.Thread]:
         spool = Spool(self._spool.root, limits=self._limits)

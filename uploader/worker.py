@@ -9,6 +9,9 @@
 One worker at a time drains a spool for a destination: it holds the spool's worker lock, which the operating
 system releases when it dies. Each stream is leased as well, for a limited time, so that even where such locks
 do not work two workers never record for one stream.
+
+Between two rounds it sleeps until somebody rings (`uploader.doorbell`): a producer that has pushed, or a stream
+that is done for now; and looks by itself once a second.
 """
 
 import logging
@@ -24,6 +27,7 @@ from spool import HostClock, LeasedStream, LeaseLost, ProcessLock, Spool, SpoolE
 from uploader.clock import ClockKeeper
 from uploader.delivery import OnClosed, StreamDelivery
 from uploader.destinations.base import Destination
+from uploader.doorbell import Doorbell, bell_path
 from uploader.gate import Gate
 from uploader.orphans import OrphanRule
 from uploader.rate import Meter
@@ -33,7 +37,11 @@ LEASE_TTL_S = 30.0
 STREAMS_AT_ONCE = 4
 KEY_PAUSE_S = 5.0
 """How long the worker lock is left free after a key was refused."""
-_LOOK_S = 0.1
+LOOK_S = 1.0
+"""How often a worker looks that nobody rings for."""
+_ROUND_PAUSE_S = 0.02
+"""From one round to the next at least, however often somebody rings."""
+_CLAIM_LOOK_S = 0.1
 _SETTLED_S = 1.0
 _REST_S = 1.0
 _REST_AFTER_BUG_S = 60.0
@@ -52,6 +60,7 @@ class _Served:
     lease: LeasedStream
     delivery: StreamDelivery
     thread: threading.Thread | None = None
+    is_at_work: bool = False
     renewed_at_s: float = 0.0
     since_s: float = 0.0
 
@@ -100,6 +109,7 @@ class UploadWorker:
         self._clock = ClockKeeper(destination.read_clock) if reads_clock else None
         self._stopped = threading.Event()
         self._gate = Gate(self._stopped)
+        self._bell = Doorbell(bell_path(spool, destination.url))
         self._served: dict[str, _Served] = {}
         self._places = streams_at_once
         self._meter = meter or Meter()
@@ -115,6 +125,7 @@ class UploadWorker:
     def stop(self) -> None:
         """Ask the worker to end soon; safe from a signal's function and from any thread."""
         self._stopped.set()
+        self._bell.ring()
 
     def run(self) -> bool:
         """Deliver until stopped, or dry; whether this worker had its turn.
@@ -127,9 +138,11 @@ class UploadWorker:
             try:
                 self._say_hello(again=had_its_turn)
                 had_its_turn = True
+                self._bell.hang()
                 self._look_after_streams()
                 self._let_go(keep_leases=self._gate.key_refused)
             finally:
+                self._bell.take_down()
                 lock.release()
             if self._gate.key_refused:
                 # While the lock is free, a worker with a better key can take over. The leases are kept: if none
@@ -155,9 +168,10 @@ class UploadWorker:
                     self._destination.url,
                 )
                 is_told = True
-            if self._until is not Until.STOPPED and time.monotonic() > patience:
+            is_patient = time.monotonic() <= patience
+            if self._until is not Until.STOPPED and not is_patient:
                 return False
-            self._stopped.wait(_LOOK_S)
+            self._stopped.wait(_CLAIM_LOOK_S if is_patient else LOOK_S)
         return False
 
     def _say_hello(self, *, again: bool) -> None:
@@ -192,7 +206,8 @@ class UploadWorker:
                 self._stopped.wait(_REST_S)
             if is_last and not busy:
                 return
-            self._stopped.wait(_LOOK_S)
+            self._stopped.wait(_ROUND_PAUSE_S)
+            self._bell.wait(LOOK_S)
 
     def _round(self) -> bool:
         """Look once at every stream; whether anything is being or can be done."""
@@ -255,7 +270,7 @@ class UploadWorker:
 
     def _is_at_work(self, stream_id: str) -> bool:
         served = self._served.get(stream_id)
-        return served is not None and served.thread is not None and served.thread.is_alive()
+        return served is not None and served.is_at_work
 
     def _at_work(self) -> int:
         return sum(map(self._is_at_work, list(self._served)))
@@ -282,7 +297,12 @@ class UploadWorker:
             name="framespool-deliver",
             daemon=True,
         )
-        served.thread.start()
+        served.is_at_work = True
+        try:
+            served.thread.start()
+        except BaseException:
+            served.is_at_work = False
+            raise
 
     def _drain(self, stream_id: str, served: _Served) -> None:
         try:
@@ -297,6 +317,10 @@ class UploadWorker:
         except Exception:  # noqa: BLE001 - a bug must not stop the other streams, nor this one for good
             _log.exception("%s: an unexpected error; the stream is tried again in a minute", stream_id)
             self._stopped.wait(_REST_AFTER_BUG_S)
+        finally:
+            # Not whether the thread lives: the round that it rings for may come before its last breath.
+            served.is_at_work = False
+            self._bell.ring()
 
     def _renew(self, now: float) -> None:
         for stream_id, served in list(self._served.items()):
