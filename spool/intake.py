@@ -348,7 +348,7 @@ class Intake:
             return False
         return True
 
-    def _read(self, stream: Stream, chunk: Chunk) -> bytes:
+    def _read(self, stream: Stream, chunk: Chunk) -> memoryview:
         return shards.read_wire_form(
             self._folder.shard_path(chunk.stream_id, chunk.chunk_idx),
             n=chunk.n,

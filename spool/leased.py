@@ -65,8 +65,8 @@ class LeasedStream:
         with self._folder.index.reading() as db:
             return rows.readings(db, self._key)
 
-    def read(self, chunk: Chunk) -> bytes:
-        """The bytes to send, checked against the digest taken when they were pushed.
+    def read(self, chunk: Chunk) -> memoryview:
+        """The bytes to send, checked against the digest taken when they were pushed; read-only, the caller's own.
 
         Raises:
             ShardDamaged: they are missing or are not those that were spooled.

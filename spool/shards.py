@@ -22,6 +22,7 @@ import os
 import struct
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from io import FileIO
 from itertools import accumulate, pairwise
 from pathlib import Path
 
@@ -155,8 +156,8 @@ def described_chunk(description: Description, *, disk_bytes: int, damage: str | 
     )
 
 
-def read_wire_form(path: Path, *, n: int, chunk_size: int, wire_bytes: int, sha256: str) -> bytes:
-    """The bytes to send, read from the spool and checked against their digest.
+def read_wire_form(path: Path, *, n: int, chunk_size: int, wire_bytes: int, sha256: str) -> memoryview:
+    """The bytes to send, read from the spool and checked against their digest; read-only, the caller's own.
 
     Raises:
         ShardDamaged: the file is missing, or its bytes are not those that were spooled.
@@ -164,18 +165,30 @@ def read_wire_form(path: Path, *, n: int, chunk_size: int, wire_bytes: int, sha2
     """
     frame_bytes = _frame_bytes(n, chunk_size=chunk_size, wire_bytes=wire_bytes)
     try:
-        with path.open("rb") as file:
+        # Unbuffered, and into memory of numpy's, which asks for large pages: a shard has thousands of small ones.
+        with path.open("rb", buffering=0) as file:
             if os.fstat(file.fileno()).st_size < frame_bytes + index_bytes(chunk_size):
                 raise ShardDamaged(f"{path.name} is cut short")
-            frames = file.read(frame_bytes)
+            body = np.empty(wire_bytes, dtype=np.uint8).data
+            entries = body[frame_bytes:-_CRC_BYTES]
+            _read_into(file, body[:frame_bytes])
             file.seek(-index_bytes(chunk_size), os.SEEK_END)
-            entries = file.read(n * _ENTRY_BYTES)
+            _read_into(file, entries)
     except FileNotFoundError:
         raise ShardDamaged(f"{path.name} is missing from the spool") from None
-    body = b"".join((frames, entries, _crc(entries)))
+    body[-_CRC_BYTES:] = _crc(bytes(entries))
     if hashlib.sha256(body).hexdigest() != sha256:
         raise ShardDamaged(f"{path.name} does not hold the bytes that were spooled")
-    return body
+    return body.toreadonly()
+
+
+def _read_into(file: FileIO, view: memoryview) -> None:
+    """Fill the view from the file; what a file that has become shorter does not give fails its digest."""
+    while view:
+        count = file.readinto(view)
+        if not count:
+            return
+        view = view[count:]
 
 
 def check_file(path: Path, chunk: Chunk, *, chunk_size: int) -> None:
@@ -253,7 +266,7 @@ def _where_damaged(content: bytes, entries: bytes, end: int) -> str:
     return f", somewhere in bytes 0 to {end - 1}, though each can be decoded"
 
 
-def decode(body: bytes, *, n: int, height: int, width: int) -> NDArray[np.uint8]:
+def decode(body: bytes | memoryview, *, n: int, height: int, width: int) -> NDArray[np.uint8]:
     """The frames of a wire form, uint8 ``(n, height, width)``, owned by the caller.
 
     Raises:

@@ -121,7 +121,6 @@ class StreamDelivery:
         while (chunk := self._lease.next_waiting()) is not None:
             if self._is_to_leave() or not self._get_ready():
                 return
-            stream = self._lease.stream()
             try:
                 if not self._settle(chunk, self._keep_trying(partial(self._send, chunk))):
                     return
@@ -161,7 +160,8 @@ class StreamDelivery:
                     return self._go_on_after(closed) and self._get_ready()
                 case _:
                     return False
-        self._parts.link(self._lease.stream())
+        if stream.part is None or stream.unlinked is not None:
+            self._parts.link(self._lease.stream())
         return True
 
     def _is_long_silent(self, stream: Stream) -> bool:

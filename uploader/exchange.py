@@ -10,7 +10,7 @@ import re
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any, Self, cast
 from urllib.parse import urlsplit
 
 import httpx
@@ -89,7 +89,7 @@ def exchange(
     url: str,
     *,
     patience: Patience,
-    content: Iterable[bytes] | bytes | None = None,
+    content: Iterable[bytes | memoryview] | bytes | None = None,
     body_json: object = None,
     headers: Mapping[str, str] | None = None,
     params: Mapping[str, str] | None = None,
@@ -102,7 +102,7 @@ def exchange(
             request = line.client.build_request(
                 method,
                 url,
-                content=content,
+                content=cast(Iterable[bytes] | bytes | None, content),  # h11 takes any bytes-like piece
                 json=body_json,
                 headers={**_ENCODINGS, **(headers or {})},
                 params=params,

@@ -30,7 +30,7 @@ class Prepared:
     """A chunk that can be sent at once."""
 
     chunk: Chunk
-    body: bytes
+    body: memoryview
     ticket: Ticket
     stamp: Stamp
 

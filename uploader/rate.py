@@ -180,7 +180,7 @@ class Meter:
         return 0.0 if slowest is None else size * self._uploads_max * LIVE_SHARE / slowest
 
     @contextmanager
-    def sending(self, stream_id: str, body: bytes) -> Iterator[Iterator[bytes]]:
+    def sending(self, stream_id: str, body: bytes | memoryview) -> Iterator[Iterator[bytes | memoryview]]:
         """The body of one upload in pieces, each given out when it may be sent.
 
         Raises:
@@ -195,7 +195,7 @@ class Meter:
                 self._sending[stream_id] -= 1
                 self._sending += Counter()  # forgets those that are at zero
 
-    def _pieces(self, stream_id: str, body: bytes) -> Iterator[bytes]:
+    def _pieces(self, stream_id: str, body: bytes | memoryview) -> Iterator[bytes | memoryview]:
         # In pieces at any rate, because httpcore copies what remains of a piece after each partial send.
         start = 0
         while start < len(body):

@@ -50,7 +50,7 @@ def test_the_command_says_what_it_has_tried(capsys: pytest.CaptureFixture[str]) 
 
 
 def acknowledged_before_it_arrived(patch: pytest.MonkeyPatch) -> None:
-    def deliver(self: FarEnd, chunk: Chunk, ticket: object, body: bytes) -> Delivered:
+    def deliver(self: FarEnd, chunk: Chunk, ticket: object, body: bytes | memoryview) -> Delivered:
         del self, ticket, body
         return Delivered(receipt=Receipt(status=200, etag=chunk.sha256, confirmed=True, at_ms=0))
 
@@ -60,7 +60,7 @@ def acknowledged_before_it_arrived(patch: pytest.MonkeyPatch) -> None:
 def a_lost_answer_counts_as_one(patch: pytest.MonkeyPatch) -> None:
     honest = FarEnd.deliver
 
-    def deliver(self: FarEnd, chunk: Chunk, ticket: Any, body: bytes) -> object:
+    def deliver(self: FarEnd, chunk: Chunk, ticket: Any, body: bytes | memoryview) -> object:
         answer = honest(self, chunk, ticket, body)
         if isinstance(answer, TryLater):
             return Delivered(receipt=Receipt(status=200, etag=chunk.sha256, confirmed=False, at_ms=0))

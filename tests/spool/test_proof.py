@@ -285,7 +285,7 @@ def test_a_chunk_is_the_same_as_sent_or_as_it_lay_in_the_spool(spool: Spool, str
     for chunk in spool.chunks(stream.stream_id):
         if chunk.state is ChunkState.DISCARDED:
             continue
-        wire = lease.read(chunk)
+        wire = bytes(lease.read(chunk))
         local = (spool.zarr_path(stream.stream_id) / "frames" / f"c.{chunk.chunk_idx}.0.0").read_bytes()
         proof.check_chunk(chunk.chunk_idx, wire)
         proof.check_chunk(chunk.chunk_idx, local)
@@ -302,7 +302,7 @@ def test_any_byte_of_a_chunk_that_is_flipped_is_noticed(
     chunk = spool.chunk(stream.stream_id, 0)
     assert lease is not None
     assert chunk is not None
-    wire = lease.read(chunk)
+    wire = bytes(lease.read(chunk))
     local = (spool.zarr_path(stream.stream_id) / "frames" / "c.0.0.0").read_bytes()
     content = wire if form == "wire" else local
     described = range(len(wire) - 68, len(local) - 68) if form == "local" else range(0)
@@ -321,7 +321,7 @@ def test_what_differs_is_named_as_narrowly_as_can_be_told(spool: Spool, stream: 
     chunk = spool.chunk(stream.stream_id, 0)
     assert lease is not None
     assert chunk is not None
-    wire = lease.read(chunk)
+    wire = bytes(lease.read(chunk))
     for content, says in (
         (b"\0" + wire[1:], "its frames differ: frame 0, in bytes 0 to"),
         (wire[:-1] + b"\0", "its index differs, somewhere in bytes"),

@@ -21,7 +21,7 @@ def read(spool: Spool, stream: Stream) -> NDArray[np.uint8]:
 def wire_form(spool: Spool, chunk: Chunk) -> bytes:
     lease = spool.lease(chunk.stream_id, "reader", ttl_s=1)
     assert lease is not None
-    return lease.read(chunk)
+    return bytes(lease.read(chunk))
 
 
 def shard_file(spool: Spool, chunk: Chunk) -> Path:

@@ -98,7 +98,7 @@ class FarEnd:
                 assert stream.data_id is not None
                 return Ticket(url="https://example.invalid/x", got_at_s=time.monotonic(), data_id=stream.data_id)
 
-    def deliver(self, chunk: Chunk, ticket: Ticket, body: bytes) -> Delivered | TryLater | Refused:
+    def deliver(self, chunk: Chunk, ticket: Ticket, body: bytes | memoryview) -> Delivered | TryLater | Refused:
         """See `Destination.deliver`."""
         del ticket
         with self.lock:

@@ -23,7 +23,7 @@ from uploader.destinations.base import (
     Ticket,
     TryLater,
 )
-from uploader.destinations.evidence import Evidence, evidence
+from uploader.destinations.evidence import Evidence, Md5, evidence
 from uploader.errors import KeyRefused, RequestRefused, ServerUnreachable
 from uploader.exchange import Answer, exchange, printable
 from uploader.keys import Keys
@@ -119,7 +119,7 @@ class AtomscaleDestination:
             return _try_later(signals.OTHER_PLACE, answer, f"the place of chunk {named}")
         return Ticket(url=url, got_at_s=time.monotonic(), data_id=stream.data_id)
 
-    def deliver(self, chunk: Chunk, ticket: Ticket, body: bytes) -> Delivered | TryLater | Refused:
+    def deliver(self, chunk: Chunk, ticket: Ticket, body: bytes | memoryview) -> Delivered | TryLater | Refused:
         """See `Destination.deliver`."""
         patience = Patience(
             connect_s=CONNECT_TIMEOUT_S,
@@ -128,6 +128,7 @@ class AtomscaleDestination:
             answer_s=STALL_S + len(body) / RELAY_BYTES_PER_S,
         )
         headers = {"Content-Type": "", "Content-Length": str(len(body))}
+        md5 = Md5(body)  # what a plain store's ETag is
         try:
             with self._meter.sending(chunk.stream_id, body) as pieces:
                 answer = exchange(
@@ -141,7 +142,7 @@ class AtomscaleDestination:
             return Refused(words=f"{answer.words}: {answer.excerpt}")
         if row.meaning is not Meaning.DONE:
             return _try_later(row, answer)
-        return _judged(chunk, ticket, answer, evidence(answer.headers, body))
+        return _judged(chunk, ticket, answer, evidence(answer.headers, body, md5))
 
     def finish(self, stream: Stream) -> Ended | TryLater:
         """See `Destination.finish`."""

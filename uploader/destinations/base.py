@@ -150,7 +150,7 @@ class Destination(Protocol):
         """Ask for leave to send a chunk; may happen while the one before is being sent."""
         ...
 
-    def deliver(self, chunk: Chunk, ticket: Ticket, body: bytes) -> Delivered | TryLater | Refused:
+    def deliver(self, chunk: Chunk, ticket: Ticket, body: bytes | memoryview) -> Delivered | TryLater | Refused:
         """Send a chunk's bytes, once."""
         ...
 

@@ -10,6 +10,7 @@ big-endian; a checksum of parts ends with ``-N``.
 import base64
 import hashlib
 import re
+import threading
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,11 +18,11 @@ from dataclasses import dataclass
 import google_crc32c
 
 _PREFIX = "x-amz-checksum-"
-_DIGESTS: Mapping[str, Callable[[bytes], bytes]] = {
+_DIGESTS: Mapping[str, Callable[[bytes | memoryview], bytes]] = {
     "sha256": lambda body: hashlib.sha256(body).digest(),
     "sha1": lambda body: hashlib.sha1(body, usedforsecurity=False).digest(),
     "crc32": lambda body: zlib.crc32(body).to_bytes(4, "big"),
-    "crc32c": lambda body: int(google_crc32c.value(body)).to_bytes(4, "big"),
+    "crc32c": lambda body: int(google_crc32c.value(bytes(body))).to_bytes(4, "big"),
 }
 _WHOLE = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 _MD5 = re.compile(r"[0-9a-f]{32}")
@@ -59,12 +60,29 @@ class Evidence:
         return self.encrypts or "x-amz-request-id" in self.request_ids
 
 
-def evidence(headers: Mapping[str, str], body: bytes) -> Evidence:
+class Md5:
+    """The MD5 of a body, computed in a thread of its own while that is being sent."""
+
+    def __init__(self, body: bytes | memoryview) -> None:
+        self._digest = hashlib.md5(usedforsecurity=False)
+        self._thread = threading.Thread(
+            target=self._digest.update, args=(body,), name="framespool-md5", daemon=True
+        )
+        self._thread.start()
+
+    def hexdigest(self) -> str:
+        """It, once it is there."""
+        self._thread.join()
+        return self._digest.hexdigest()
+
+
+def evidence(headers: Mapping[str, str], body: bytes | memoryview, md5: Md5 | None = None) -> Evidence:
     """Compare what a store says with what it was sent.
 
     Args:
         headers: of its answer, names in lower case.
         body: the bytes that were sent.
+        md5: of these bytes, if somebody has begun to compute it.
     """
     etag = headers.get("etag", "").removeprefix("W/").strip('"') or None
     encryption = {
@@ -76,7 +94,7 @@ def evidence(headers: Mapping[str, str], body: bytes) -> Evidence:
     # Encrypted with a key of its owner, an object has an ETag that only looks like an MD5.
     is_opaque = any(value != "AES256" for value in encryption.values())
     if etag is not None and _MD5.fullmatch(etag.lower()) and not is_opaque:
-        ours = hashlib.md5(body, usedforsecurity=False).hexdigest()
+        ours = (md5 or Md5(body)).hexdigest()
         _compare("ETag", etag.lower(), ours, agrees, differs)
     for name, digest in _DIGESTS.items():
         if name in checksums and _WHOLE.fullmatch(checksums[name]):
