@@ -72,6 +72,8 @@ class Encoding:
         self._ahead = ahead
         self._digest = hashlib.sha256()
         self._lengths: list[int] = []
+        _, height, width = frames.shape
+        self._run_frames = max(1, RUN_BYTES // (height * width))
 
     def pieces(self, draft: Description) -> Generator[bytes]:
         """The spool's file, piece by piece; once. Closing it early leaves nothing at work for it.
@@ -84,7 +86,7 @@ class Encoding:
 
     def frames(self) -> Generator[bytes]:
         """The compressed frames, in order; once."""
-        with _Hashing(self._digest) as hashing:
+        with _Hashing(self._digest, in_thread=len(self._frames) > self._run_frames) as hashing:
             for run in self._compressed():
                 hashing.add(run)
                 self._lengths += map(len, run)
@@ -101,8 +103,7 @@ class Encoding:
         return local_tail(self._lengths, description)
 
     def _compressed(self) -> Iterator[list[bytes]]:
-        n, height, width = self._frames.shape
-        step = max(1, RUN_BYTES // (height * width))
+        n, step = len(self._frames), self._run_frames
         runs = (self._frames[start : start + step] for start in range(0, n, step))
         pending: deque[Future[list[bytes]]] = deque()
         try:
@@ -119,28 +120,37 @@ class Encoding:
 class _Hashing:
     """A digest that is computed in a thread of its own, in the order in which its bytes were added."""
 
-    def __init__(self, digest: "hashlib._Hash") -> None:
+    def __init__(self, digest: "hashlib._Hash", *, in_thread: bool) -> None:
         self._digest = digest
         # A run that waits to be hashed takes memory: the file waits for the digest rather than outrun it far.
         self._runs: Queue[list[bytes] | None] = Queue(maxsize=16)
         self._thread = threading.Thread(target=self._work, name="framespool-hash", daemon=True)
+        self._in_thread = in_thread
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        if self._in_thread:
+            self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._runs.put(None)
-        self._thread.join()
+        if self._in_thread:
+            self._runs.put(None)
+            self._thread.join()
 
     def add(self, run: list[bytes]) -> None:
         """Hash these next."""
-        self._runs.put(run)
+        if self._in_thread:
+            self._runs.put(run)
+        else:
+            self._hash(run)
 
     def _work(self) -> None:
         while (run := self._runs.get()) is not None:
-            for one in run:
-                self._digest.update(one)
+            self._hash(run)
+
+    def _hash(self, run: list[bytes]) -> None:
+        for one in run:
+            self._digest.update(one)
 
 
 def _compress(frames: NDArray[np.uint8]) -> list[bytes]:

@@ -88,5 +88,5 @@ def test_the_bytes_of_the_file_are_those_that_were_hashed(spool: Spool, stream: 
 def test_a_push_that_fails_leaves_nothing_at_work(spool: Spool, stream: Stream, disk: FaultyDisk) -> None:
     disk.fail("shard.fsync")
     with pytest.raises(DiskFailed, match="could not be stored"):
-        spool.push(stream.stream_id, 0, noise(4, 300, 400))
+        spool.push(stream.stream_id, 0, noise(4, 700, 900))
     assert hashing_threads() == 0
