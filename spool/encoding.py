@@ -54,7 +54,10 @@ def file_bytes_max(array: NDArray[np.uint8], chunk_size: int) -> int:
 
 def thread_count() -> int:
     """How many runs are compressed side by side: one on each core that this process may use."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    else:  # noqa: RET505 - so that type checkers follow either platform
+        return os.cpu_count() or 1
 
 
 class Encoding:
