@@ -11,8 +11,7 @@ from pathlib import Path
 
 from spool.states import CHUNK_MOVES, STREAM_MOVES, ChunkState, Move, StreamState
 from uploader.answers import RETRY_AFTER_MAX_S, retry_after_s
-from uploader.exchange import Answer
-from uploader.meanings import Row
+from uploader.meanings import Answer, Row
 from uploader.server_states import SERVER_STATES, ServerState
 from uploader.signals import BROKEN, READ, STATUSES
 

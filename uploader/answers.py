@@ -3,8 +3,7 @@
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from uploader.exchange import Answer
-from uploader.meanings import Row, Step
+from uploader.meanings import Answer, Row, Step
 from uploader.signals import TABLE
 
 RETRY_AFTER_MAX_S = 600.0

@@ -7,10 +7,10 @@ from urllib.parse import quote
 
 from uploader.answers import meaning_of
 from uploader.config import ApiKey
-from uploader.exchange import Answer, exchange
+from uploader.exchange import exchange
 from uploader.keys import Keys
 from uploader.lines import Lines, Patience
-from uploader.meanings import Meaning, Step
+from uploader.meanings import Answer, Meaning, Step
 
 CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 20.0

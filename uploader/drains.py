@@ -1,13 +1,15 @@
 """Several spools drained by one process: a worker in a thread for each, one stop for all.
 
 A spool that cannot be opened (its disk is not there yet, its index is damaged) is told once and tried again; the
-others do not wait for it. Whoever called `Drains.run` waits in short pieces, so that a signal's function runs on
-every platform, and leaves within `STOP_WITHIN_S` of `Drains.stop`, whatever a disk or a lock does: what was not
-acknowledged by then is sent again by the next worker, with the same bytes.
+others do not wait for it. Whoever called `Drains.run` sleeps until it is woken, in pieces, so that a signal's
+function runs on every platform. It leaves within `STOP_WITHIN_S` of `Drains.stop`, whatever a disk or a lock does:
+what was not acknowledged by then is sent again by the next worker, with the same bytes.
 """
 
 import contextlib
 import logging
+import math
+import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -22,7 +24,8 @@ from uploader.worker import UploadWorker
 OPEN_AGAIN_S = 5.0
 STOP_WITHIN_S = 7.0
 """A little more than a worker's own patience with the uploads under way."""
-_LOOK_S = 0.1
+_LOOK_S = 1.0
+"""Mostly a signal ends the wait; but not on Windows, nor one that comes in the moment in which the wait begins."""
 
 _log = logging.getLogger(__name__)
 
@@ -81,32 +84,35 @@ class Drains:
         self._is_once = is_once
         self._unsafe_file_system = unsafe_file_system
         self._stop_asked = False
+        # Unlike an event or a condition it may be put to by a signal's function that interrupts its own reader.
+        # What is put says whether a spool's work has ended.
+        self._news = queue.SimpleQueue[bool]()
         self._stopped = threading.Event()
         # Somebody who has just typed one folder is told at once that it cannot be opened, and nothing else waits.
         self._is_patient = not is_once and (len(spools) > 1 or any(one.is_configured for one in spools))
 
     def stop(self) -> None:
-        """Ask all of them to end soon; only sets a flag, so that a signal's function may call it at any moment."""
+        """Ask all of them to end soon; takes no lock, so that a signal's function may call it at any moment."""
         self._stop_asked = True
+        self._news.put(False)
 
     def run(self) -> Sequence[Drain]:
         """Drain until stopped, or until each worker has ended by itself; what became of each spool."""
-        threads = [
-            threading.Thread(target=self._work, args=(one,), name=f"framespool-{one.spool.name}", daemon=True)
-            for one in self._drains
-        ]
-        for thread in threads:
-            thread.start()
-        leaves_at_s: float | None = None
-        while any(thread.is_alive() for thread in threads):
-            if self._stop_asked and leaves_at_s is None:
+        for one in self._drains:
+            name = f"framespool-{one.spool.name}"
+            threading.Thread(target=self._work_and_tell, args=(one,), name=name, daemon=True).start()
+        working, leaves_at_s = len(self._drains), math.inf
+        while working:
+            if self._stop_asked and leaves_at_s == math.inf:
                 leaves_at_s = time.monotonic() + STOP_WITHIN_S
                 _log.info("stopping")
                 self._stop_all()
-            if leaves_at_s is not None and time.monotonic() > leaves_at_s:
+            left_s = leaves_at_s - time.monotonic()
+            if left_s <= 0:
                 _log.warning("something does not end in time; it is left, and nothing is lost by that")
                 break
-            next((one for one in threads if one.is_alive()), threads[0]).join(_LOOK_S)
+            with contextlib.suppress(queue.Empty):
+                working -= self._news.get(timeout=min(_LOOK_S, left_s))
         return self._drains
 
     def _stop_all(self) -> None:
@@ -114,6 +120,12 @@ class Drains:
         for drain in self._drains:
             if drain.worker is not None:
                 drain.worker.stop()
+
+    def _work_and_tell(self, drain: Drain) -> None:
+        try:
+            self._work(drain)
+        finally:
+            self._news.put(True)
 
     def _work(self, drain: Drain) -> None:
         told = ""

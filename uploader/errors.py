@@ -1,4 +1,4 @@
-"""What can go wrong while talking to the server, and what to do about it.
+"""What can go wrong while talking to the server or reading frames, and what to do about it.
 
 ::
 
@@ -6,7 +6,8 @@
     ├── ConfigurationError          an argument, option or environment variable is not usable
     ├── ServerUnreachable           no answer, or none that the server itself gave
     ├── KeyRefused                  the server does not accept the API key
-    └── RequestRefused              the server answered, and said no
+    ├── RequestRefused              the server answered, and said no
+    └── sources.SourceError         a camera, file or folder of frames cannot be read
 
 Errors of the spool (``spool.SpoolError``) pass through unchanged. No error of either means that something
 spooled was lost.

@@ -4,83 +4,28 @@ Nothing is followed, nothing is retried, no more than a limited number of bytes 
 carries a signature reaches a log.
 """
 
-import json
 import logging
-import re
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Self, cast
+from typing import cast
 from urllib.parse import urlsplit
 
 import httpx
 
+from uploader.faults import Fault, words_of
 from uploader.lines import Lines, Patience
-from uploader.transport_faults import Fault, fault_of, words_of
+from uploader.meanings import EXCERPT_CHARS, Answer
+from uploader.outside import printable, unsigned
+from uploader.transport_faults import fault_of
 from uploader.watchdog import Watch
 
 ANSWER_BYTES_MAX = 8 << 20
 """No answer of the protocol comes near this; what is longer is not the server's."""
-_EXCERPT_CHARS = 300
 _HEADER_CHARS = 1000
 """More of a header is kept nowhere: what counts as evidence is much shorter."""
-_SECRET_CHARS_MIN = 8
-# Up to what no URL holds as it is: a quote may stand in a query, before the signature.
-_QUERY = re.compile(r"\?[^\s<>]+")
-# And where a damaged answer shows no query, but what only a signed one holds.
-_SIGNED = re.compile(r"((?:signature|credential|token|\bsig)=)[^\s<>]+", re.IGNORECASE)
 _ENCODINGS = {"Accept-Encoding": "gzip, deflate"}
 _PACKED = frozenset({"gzip", "x-gzip", "deflate"})
 _GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What came back.
-
-    Attributes:
-        fault: what broke on the way, ``None`` when a whole answer arrived.
-        status: the HTTP status, 0 when there was none.
-        headers: names in lower case; worths fit to be shown, and of a bearable length.
-        text: the body, as text.
-        words: what happened, for people; carries no secret.
-    """
-
-    fault: Fault | None = None
-    status: int = 0
-    headers: Mapping[str, str] = field(default_factory=dict)
-    text: str = ""
-    words: str = ""
-
-    @property
-    def is_html(self) -> bool:
-        """Whether a page for people came where a machine should have answered."""
-        beginning = self.text.lstrip()[:5].lower()
-        # Stores answer in XML, which is no page.
-        return "html" in self.headers.get("content-type", "") or (beginning[:1] == "<" and beginning != "<?xml")
-
-    def json(self) -> Any:  # noqa: ANN401 - whatever the server says
-        """The body as JSON; ``None`` when it is not."""
-        try:
-            return json.loads(self.text)
-        except (ValueError, RecursionError):
-            return None
-
-    @property
-    def excerpt(self) -> str:
-        """The beginning of the body on one line, without queries: one may be a URL's signature."""
-        return printable(unsigned(" ".join(self.text[: 4 * _EXCERPT_CHARS].split())))[:_EXCERPT_CHARS]
-
-    def without(self, *secrets: str) -> Self:
-        """The same without what the other side repeats of them: a proxy's page may show the request's headers."""
-        told = self
-        for secret in secrets:
-            if len(secret) < _SECRET_CHARS_MIN:
-                continue  # such a one stands in words by chance
-            headers = {name: worth.replace(secret, "***") for name, worth in told.headers.items()}
-            text, words = (one.replace(secret, "***") for one in (told.text, told.words))
-            told = replace(told, headers=headers, text=text, words=words)
-        return told
 
 
 def exchange(
@@ -142,13 +87,8 @@ def place(url: str) -> str:
     return _short(f"{parts.hostname}{port}{parts.path}")
 
 
-def printable(text: str) -> str:
-    """Text from outside, fit for terminals, logs and the index: no control characters, no lone surrogates."""
-    return "".join(char if char.isprintable() else "?" for char in text)
-
-
 def _short(text: str) -> str:
-    return printable(text[:_EXCERPT_CHARS])
+    return printable(text[:EXCERPT_CHARS])
 
 
 def _read(response: httpx.Response) -> str | None:
@@ -191,11 +131,6 @@ def _reason(error: Exception) -> str:
     if not isinstance(error, httpx.TransportError) or isinstance(error, httpx.TimeoutException):
         return type(error).__name__
     return _short(unsigned(str(error)) or type(error).__name__)
-
-
-def unsigned(text: str) -> str:
-    """The text without the queries of its URLs, and without what looks like a signature besides."""
-    return _SIGNED.sub(r"\1***", _QUERY.sub("?***", text))
 
 
 class _WithoutQueries(logging.Filter):

@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-_LOOK_S = 0.5
+_LOOK_S = 1.0
+"""How soon a stop, or another need of a stream's place, is noticed: neither of them can wake who waits here."""
 
 
 class Gate:
@@ -21,7 +22,7 @@ class Gate:
 
     def __init__(self, stopped: threading.Event) -> None:
         self._stopped = stopped
-        self._probe = threading.Lock()
+        self._is_probed = False
         self._change = threading.Condition()
         self._closed_since: float | None = None
         self._words = ""
@@ -35,14 +36,18 @@ class Gate:
     @contextmanager
     def turn(self) -> Iterator[None]:
         """Wait for leave to try: none needed while the gate is open, one at a time while it is closed."""
-        held = False
-        while not held and self._closed_since is not None and not self._stopped.is_set():
-            held = self._probe.acquire(timeout=_LOOK_S)
+        with self._change:
+            while self._is_probed and self._closed_since is not None and not self._stopped.is_set():
+                self._change.wait(_LOOK_S)
+            probes = self._closed_since is not None and not self._is_probed
+            self._is_probed |= probes
         try:
             yield
         finally:
-            if held:
-                self._probe.release()
+            if probes:
+                with self._change:
+                    self._is_probed = False
+                    self._change.notify_all()
 
     def close(self, words: str, *, key_refused: bool = False) -> bool:
         """An outage was seen; whether it is a new one."""

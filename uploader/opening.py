@@ -16,9 +16,8 @@ from uploader.answers import meaning_of, retry_after_s
 from uploader.api import AtomscaleApi
 from uploader.destinations.base import Namesake
 from uploader.errors import KeyRefused, RequestRefused, ServerUnreachable
-from uploader.exchange import Answer
-from uploader.meanings import Meaning, Step
-from uploader.transport_faults import NEVER_SENT, SLOW
+from uploader.faults import NEVER_SENT, SLOW
+from uploader.meanings import Answer, Meaning, Step
 
 _TAKEN_SAMPLE = 409
 _TAKEN_TAG = 400

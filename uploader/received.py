@@ -5,11 +5,12 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
-
-import httpx
+from typing import TYPE_CHECKING, Protocol
 
 from uploader.errors import ConfigurationError, ServerUnreachable
+
+if TYPE_CHECKING:
+    import httpx
 
 _SHARD = re.compile(r"(?:^|/)c[./](\d{1,18})[./]0[./]0$", re.ASCII)
 _LAYOUTS = ("c/{}/0/0", "frames/c/{}/0/0", "frames.zarr/frames/c/{}/0/0", "c.{}.0.0", "frames/c.{}.0.0")
@@ -38,6 +39,8 @@ def received(where: str) -> Iterator[Received]:
         ConfigurationError: there is no such folder, or it holds several streams.
     """
     if where.startswith(("http://", "https://")):
+        import httpx  # noqa: PLC0415 - an audit on this disk starts without the network
+
         with httpx.Client(timeout=_TIMEOUT_S) as client:
             yield _Url(where, client)
     else:
@@ -73,7 +76,7 @@ class _Folder:
 
 
 class _Url:
-    def __init__(self, url: str, client: httpx.Client) -> None:
+    def __init__(self, url: str, client: "httpx.Client") -> None:
         self._url = url.rstrip("/")
         self._client = client
         self._layout: str | None = None
@@ -90,6 +93,8 @@ class _Url:
         return None
 
     def _get(self, path: str) -> bytes | None:
+        import httpx  # noqa: PLC0415 - see `received`
+
         try:
             answer = self._client.get(f"{self._url}/{path}")
         except (httpx.HTTPError, httpx.InvalidURL) as error:

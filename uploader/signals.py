@@ -5,8 +5,8 @@ unless the server did: everything that a network, a proxy, a portal, an expired 
 leads to another try.
 """
 
+from uploader.faults import Fault
 from uploader.meanings import Meaning, Row, Step
-from uploader.transport_faults import Fault
 
 _ALL = tuple(Step)
 _API = (Step.API, Step.PRESIGN, Step.END)

@@ -1,72 +1,12 @@
-"""What can break on the way to a server and back, told apart so that a person knows where to look."""
+"""What broke on the way, told apart by its exception so that a person knows where to look."""
 
 import errno
 import socket
 import ssl
-from enum import StrEnum
 
 import httpx
 
-
-class Fault(StrEnum):
-    """What can break on the way."""
-
-    DNS = "dns"
-    """The name of the server is not known here."""
-    REFUSED = "refused"
-    """Nobody listens at the address."""
-    UNREACHABLE = "unreachable"
-    """No route leads there."""
-    CONNECT_TIMEOUT = "connect timeout"
-    """Nobody answered the attempt to connect."""
-    CERTIFICATE = "certificate"
-    """Whoever answered cannot prove to be the server."""
-    TLS = "tls"
-    """The encrypted connection could not be made."""
-    PROXY = "proxy"
-    """The proxy of this network does not let us through."""
-    CONNECT = "connect"
-    """No connection, for any other reason."""
-    SEND_TIMEOUT = "send timeout"
-    """The request was not taken any further."""
-    TIMEOUT = "timeout"
-    """The request was taken; nothing came back."""
-    STALLED = "stalled"
-    """Bytes went on to move, but too few: the watchdog cut the connection."""
-    CLOSED = "closed"
-    """The connection was closed before an answer came, or in the middle of one."""
-    BROKEN = "broken"
-    """The connection was reset."""
-    GARBLED = "garbled"
-    """What came back is not HTTP."""
-    OVERSIZE = "oversize"
-    """The answer is longer than any of the server's."""
-    UNDECODABLE = "undecodable"
-    """The answer's encoding is broken."""
-    UNUSABLE = "unusable"
-    """The URL cannot be used."""
-
-
-_WORDS = {
-    Fault.DNS: "no connection to {place}: its name is not known here ({reason})",
-    Fault.REFUSED: "no connection to {place}: nobody listens there ({reason})",
-    Fault.UNREACHABLE: "no connection to {place}: no route leads there ({reason})",
-    Fault.CONNECT_TIMEOUT: "no connection to {place}: it does not answer ({reason})",
-    Fault.CERTIFICATE: "no connection to {place}: its certificate is not accepted ({reason})",
-    Fault.TLS: "no connection to {place}: no encryption could be agreed on ({reason})",
-    Fault.PROXY: "no connection to {place}: the proxy refuses ({reason})",
-    Fault.CONNECT: "no connection to {place}: {reason}",
-    Fault.SEND_TIMEOUT: "{place} stopped taking the request ({reason})",
-    Fault.TIMEOUT: "no answer in time ({reason}) from {place}",
-    Fault.STALLED: "{place} was connected, but nothing got on: the connection was cut",
-    Fault.CLOSED: "the connection to {place} broke: {reason}",
-    Fault.BROKEN: "the connection to {place} broke: {reason}",
-    Fault.GARBLED: "what {place} answered is not HTTP: {reason}",
-    Fault.OVERSIZE: "{place} answered with far more than any answer of the server's",
-    Fault.UNDECODABLE: "what {place} answered cannot be decoded ({reason})",
-    Fault.UNUSABLE: "the exchange with {place} failed: {reason}",
-}
-
+from uploader.faults import Fault
 
 _KINDS: tuple[tuple[type[Exception], Fault], ...] = (
     (httpx.ConnectTimeout, Fault.CONNECT_TIMEOUT),
@@ -85,16 +25,6 @@ _CONNECT_KINDS: tuple[tuple[type[BaseException], Fault], ...] = (
     (ConnectionRefusedError, Fault.REFUSED),
 )
 _NO_ROUTE = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL})
-
-NEVER_SENT = frozenset(
-    {
-        *(Fault.DNS, Fault.REFUSED, Fault.UNREACHABLE, Fault.CONNECT_TIMEOUT),
-        *(Fault.CERTIFICATE, Fault.TLS, Fault.PROXY, Fault.CONNECT),
-    }
-)
-"""After these the other side cannot have got the request."""
-SLOW = frozenset({Fault.TIMEOUT, Fault.STALLED, Fault.SEND_TIMEOUT, Fault.OVERSIZE})
-"""The other side may be well, but not with this request in this time."""
 
 
 def fault_of(error: httpx.HTTPError) -> Fault:
@@ -119,8 +49,3 @@ def _connect_fault_of(error: BaseException) -> Fault:
             return Fault.UNREACHABLE
         cause = cause.__cause__ or cause.__context__
     return Fault.CONNECT
-
-
-def words_of(fault: Fault, place: str, reason: str) -> str:
-    """What happened, for people."""
-    return _WORDS[fault].format(place=place, reason=reason)

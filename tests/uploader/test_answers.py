@@ -7,11 +7,10 @@ from hypothesis import strategies as st
 
 from tools.generate_docs import FORMS
 from uploader.answers import RETRY_AFTER_MAX_S, meaning_of, retry_after_s
-from uploader.exchange import Answer
-from uploader.meanings import Meaning, Row, Step
+from uploader.faults import Fault
+from uploader.meanings import Answer, Meaning, Row, Step
 from uploader.server_states import SERVER_STATES, ServerState, server_state
 from uploader.signals import BROKEN, READ, STATUSES, TABLE
-from uploader.transport_faults import Fault
 
 STEPS = tuple(Step)
 API_STEPS = (Step.API, Step.PRESIGN, Step.END)

@@ -14,7 +14,7 @@ from uploader.api import AtomscaleApi
 from uploader.clock import SAMPLES, ClockKeeper, ClockMeasurement, measure
 from uploader.config import ApiKey
 from uploader.destinations.atomscale import chunk_metadata
-from uploader.exchange import Answer
+from uploader.meanings import Answer
 from uploader.stamps import Stamp, stamp
 
 START = 1_772_000_000_000.0

@@ -17,9 +17,10 @@ import trustme
 
 from tests.uploader.rig import wait_until
 from uploader import exchange as exchanging
-from uploader.exchange import Answer, exchange
+from uploader.exchange import exchange
+from uploader.faults import Fault
 from uploader.lines import Lines, Patience
-from uploader.transport_faults import Fault
+from uploader.meanings import Answer
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 CLOSING = OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")

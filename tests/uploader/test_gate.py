@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.uploader.rig import wait_until
+from uploader import gate as gates
 from uploader.gate import Gate
 
 THREADS = 8
@@ -70,7 +71,8 @@ def test_a_closed_gate_lets_one_at_a_time_probe() -> None:
     assert inside.most == 1
 
 
-def test_a_gate_that_opens_lets_those_in_line_pass_without_their_turn() -> None:
+def test_a_gate_that_opens_lets_those_in_line_pass_without_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gates, "_LOOK_S", 3600.0)  # they are woken
     gate, inside = Gate(threading.Event()), Inside()
     gate.close("down")
     release = threading.Event()

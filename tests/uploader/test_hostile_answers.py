@@ -16,10 +16,11 @@ from tools.fuzz.servers import bombs
 from uploader.api import AtomscaleApi
 from uploader.config import ApiKey
 from uploader.errors import RequestRefused
-from uploader.exchange import Answer, exchange
+from uploader.exchange import exchange
+from uploader.faults import Fault
 from uploader.lines import Lines, Patience
+from uploader.meanings import Answer
 from uploader.opening import _answered
-from uploader.transport_faults import Fault
 
 PATIENCE = Patience(connect_s=5, stall_s=5, sending_s=5, answer_s=5)
 KEY = "a-k3y-that-must-not-be-seen"

@@ -24,10 +24,11 @@ from tests.uploader.connect_proxy import ConnectProxy
 from tests.uploader.rig import CHUNK_SIZE, FPS, NO_LIMITS, Asked, Reply, ScriptedServer, json_reply, some_frames
 from uploader import RHEEDStreamer
 from uploader.errors import ConfigurationError
-from uploader.exchange import Answer, exchange
+from uploader.exchange import exchange
+from uploader.faults import Fault
 from uploader.lines import Lines, Patience
+from uploader.meanings import Answer
 from uploader.streamer import WorkerKind
-from uploader.transport_faults import Fault
 from uploader.way_out import CERTIFICATE_VARIABLES, WayOut, for_another_folder
 
 API, STORE, PROXY = "ingest.example", "store.example", "proxy.example"

@@ -9,30 +9,31 @@ import click
 
 from uploader import __version__
 
+# What ``framespool --help`` says of each: listing them must not cost the import of them all.
 COMMANDS = {
-    "audit": "uploader.cli.audit",
-    "check": "uploader.cli.check",
-    "config": "uploader.cli.config",
-    "demo": "uploader.cli.demo",
-    "discard": "uploader.cli.discard",
-    "doctor": "uploader.cli.doctor",
-    "export": "uploader.cli.export",
-    "finalize": "uploader.cli.finalize",
-    "key": "uploader.cli.key",
-    "login": "uploader.cli.login",
-    "logout": "uploader.cli.logout",
-    "loopback": "uploader.cli.loopback",
-    "pack": "uploader.cli.pack",
-    "proof": "uploader.cli.proof",
-    "prune": "uploader.cli.prune",
-    "retry": "uploader.cli.retry",
-    "service": "uploader.cli.service",
-    "status": "uploader.cli.status",
-    "stream": "uploader.cli.stream",
-    "streams": "uploader.cli.streams",
-    "unpack": "uploader.cli.unpack",
-    "verify": "uploader.cli.verify",
-    "worker": "uploader.cli.worker",
+    "audit": "Show for every chunk what was recorded and acknowledged.",
+    "check": "Check a proof on any machine.",
+    "config": "Show each setting, its worth, and where that comes from.",
+    "demo": "Stream a simulated growth to a server on this machine.",
+    "discard": "Delete frames that were never delivered.",
+    "doctor": "Look at this machine, the network and the key.",
+    "export": "Write the frames of a stream to a file or a Zarr store.",
+    "finalize": "Ask for the end of a stream.",
+    "key": "Make a key that proofs are signed with.",
+    "login": "Store an API key.",
+    "logout": "Remove an API key.",
+    "loopback": "Run a stand-in for the vendor's server on this machine.",
+    "pack": "Copy what waits of a stream to a folder, to take it elsewhere.",
+    "proof": "Write what the ledger tells of a stream, to check it elsewhere.",
+    "prune": "Delete the local frames of acknowledged chunks.",
+    "retry": "Let parked chunks and held streams be delivered again.",
+    "service": "Let a worker run for good: started with the system.",
+    "status": "Say how the spool is doing, or one stream of it.",
+    "stream": "Record frames into the spool and deliver them.",
+    "streams": "List every stream of the spool, oldest first.",
+    "unpack": "Take a packed stream into this spool.",
+    "verify": "Hold index, files and ledger against each other.",
+    "worker": "Deliver what the spools hold, in order.",
 }
 
 
@@ -45,8 +46,12 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(COMMANDS[cmd_name]).command
+        command: click.Command = import_module(f"{__name__}.{cmd_name}").command
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(COMMANDS.items()))
 
 
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

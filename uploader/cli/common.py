@@ -16,7 +16,6 @@ from uploader import config
 from uploader.cli import screen, words
 from uploader.errors import ConfigurationError, UploaderError
 from uploader.resolving import every_spool
-from uploader.sources import SourceError
 
 BAD_NEWS = 1
 USAGE = 2
@@ -75,7 +74,7 @@ def plain_errors(function: _F) -> _F:
             return function(*args, **kwargs)
         except ConfigurationError as error:
             fail(str(error), error.hint, code=USAGE)
-        except (SpoolError, UploaderError, SourceError) as error:
+        except (SpoolError, UploaderError) as error:
             fail(str(error), error.hint)
         except BrokenPipeError:  # whoever read has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

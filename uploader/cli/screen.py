@@ -10,11 +10,12 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _PIPE_WIDTH = 80
 _NARROWEST = 40
@@ -33,8 +34,10 @@ def width() -> int:
     return max(_NARROWEST, columns)
 
 
-def console(stream: IO[str]) -> Console:
+def console(stream: IO[str]) -> "Console":
     """A rich console on a stream."""
+    from rich.console import Console  # noqa: PLC0415 - most commands print plain lines, and start without rich
+
     return Console(file=stream, force_terminal=is_terminal(stream), highlight=False, markup=False, emoji=False)
 
 
@@ -63,6 +66,14 @@ def progress(what: str, *, quiet: bool = False) -> Iterator[Callable[[int, int],
     if quiet or not is_terminal(sys.stderr):
         yield lambda _done, _all: None
         return
+    from rich.progress import (  # noqa: PLC0415 - see `console`
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console(sys.stderr), transient=True) as bar:
         task = bar.add_task(what, total=None)

@@ -15,6 +15,7 @@ from uploader.cli.interrupting import stops_on_interrupt
 from uploader.cli.recording import Recording
 from uploader.cli.stream_options import Wishes, stream_options
 from uploader.cli.watching import Watching, spoken_warnings
+from uploader.pace import Pace
 from uploader.reports import FinalizeReport
 from uploader.sources import Source, open_source
 from uploader.streamer import RHEEDStreamer
@@ -126,12 +127,12 @@ def _deliver(streamer: RHEEDStreamer, spool: Spool, data_id: str, wishes: Wishes
         if wishes.finalize:
             streamer.finalize(data_id, drain_timeout_s=wishes.drain_timeout)
             return
-        deadline = time.monotonic() + wishes.drain_timeout
-        while time.monotonic() < deadline:
+        deadline, pace = time.monotonic() + wishes.drain_timeout, Pace(_LOOK_S)
+        while (left_s := deadline - time.monotonic()) > 0:
             stream = spool.stream(data_id)
             if not stream.tally.spooled or stream.held is not None:
                 return
-            time.sleep(_LOOK_S)
+            time.sleep(min(pace.wait_s(stream), left_s))
 
 
 def _tell(

@@ -22,6 +22,7 @@ from rich.text import Text
 from spool import Spool, SpoolError, SpoolFull, Stream, StreamState
 from uploader.cli import screen, words
 from uploader.cli.troubles import in_brief
+from uploader.pace import Pace
 
 _LOOK_S = 0.25
 _LINE_EVERY_S = 5.0
@@ -85,9 +86,9 @@ class Watching:
             screen.say(text, err=True)
 
     def _look(self) -> None:
-        is_over = False
+        is_over, pace, stream = False, Pace(_LOOK_S), None
         while not is_over:
-            is_over = self._over.wait(_LOOK_S)
+            is_over = self._over.wait(pace.wait_s((stream, self.recording, self.full_at)))
             try:
                 stream = self._spool.stream(self._ref)
             except SpoolError:
@@ -141,9 +142,7 @@ class _Bars:
         self._recorded = self._progress.add_task("recorded", total=None, told="", visible=recording)
         self._delivered = self._progress.add_task("delivered", total=None, told="")
         self._said = Text("")
-        self.live = Live(
-            Group(self._progress, self._said), console=screen.console(sys.stderr), refresh_per_second=8
-        )
+        self.live = Live(Group(self._progress, self._said), console=screen.console(sys.stderr), auto_refresh=False)
 
     def show(self, stream: Stream, said: str, *, recording: bool) -> None:
         tally = stream.tally
@@ -157,6 +156,7 @@ class _Bars:
             told=_of(tally.acknowledged, total or tally.pushed),
         )
         self._said.plain = words.cut(f"  {said}", screen.width() - 1)
+        self.live.refresh()
 
 
 class _Lines:

@@ -25,10 +25,11 @@ from uploader.destinations.base import (
 )
 from uploader.destinations.evidence import Evidence, Md5, evidence
 from uploader.errors import KeyRefused, RequestRefused, ServerUnreachable
-from uploader.exchange import Answer, exchange, printable
+from uploader.exchange import exchange
 from uploader.keys import Keys
 from uploader.lines import Lines, Patience
-from uploader.meanings import Meaning, Row, Step
+from uploader.meanings import Answer, Meaning, Row, Step
+from uploader.outside import printable
 from uploader.rate import CutShort, Meter
 from uploader.server_states import ServerState, server_state
 from uploader.stamps import Stamp

@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from spool import DEFAULT_MIN_FREE_BYTES
-from uploader.exchange import printable
+from uploader.outside import printable
 
 DISK_LIMIT_S = 60.0
 NETWORK_LIMIT_S = 10.0

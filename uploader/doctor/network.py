@@ -12,10 +12,9 @@ import httpx
 from uploader.api import CONNECT_TIMEOUT_S
 from uploader.doctor.findings import Finding, Number, Subject, ok, problem, warning
 from uploader.doctor.ways import Way, way_to
-from uploader.exchange import Answer
-from uploader.meanings import Row, Step
+from uploader.faults import Fault
+from uploader.meanings import Answer, Row, Step
 from uploader.signals import TABLE
-from uploader.transport_faults import Fault
 
 _ADDRESSES_MAX = 8
 _KEPT = "What is recorded stays in the spool, and is delivered as soon as the server answers."

@@ -10,9 +10,8 @@ from uploader.config import ApiKey
 from uploader.doctor.findings import Finding, Number, Subject, not_checked, ok, problem, warning
 from uploader.doctor.machine import setting_the_clock
 from uploader.doctor.network import advice_of
-from uploader.exchange import Answer
 from uploader.keys import Keys
-from uploader.meanings import Meaning, Step
+from uploader.meanings import Answer, Meaning, Step
 
 OFFSET_MAX_MS = 1000.0
 STEP_MAX_S = 0.5

@@ -17,7 +17,8 @@ from uploader.doctor.certificates import Certificate, read_certificate
 from uploader.doctor.findings import Finding, Number, Subject, ok, problem, warning
 from uploader.doctor.machine import setting_the_clock
 from uploader.doctor.network import advice_of, row_of
-from uploader.transport_faults import Fault, fault_of
+from uploader.faults import Fault
+from uploader.transport_faults import fault_of
 
 DAYS_FEW = 14
 _TIMEOUT_S = 4.0

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from uploader.errors import UploaderError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -29,17 +31,10 @@ IMAGE_BYTES_MAX = 2**30
 _REASON_CHARS = 500
 
 
-class SourceError(Exception):
-    """The source cannot be opened or read; `hint` says what to do next.
+class SourceError(UploaderError):
+    """The source cannot be opened or read; `hint` is empty where there is nothing to be done."""
 
-    Args:
-        message: What was found, naming the file or the frame.
-        hint: The operator's next step; empty if there is none to give.
-    """
-
-    def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.hint = hint
+    hint = ""
 
 
 @runtime_checkable
