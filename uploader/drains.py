@@ -1,9 +1,10 @@
 """Several spools drained by one process: a worker in a thread for each, one stop for all.
 
 A spool that cannot be opened (its disk is not there yet, its index is damaged) is told once and tried again; the
-others do not wait for it. Whoever called `Drains.run` sleeps until it is woken, in pieces, so that a signal's
-function runs on every platform. It leaves within `STOP_WITHIN_S` of `Drains.stop`, whatever a disk or a lock does:
-what was not acknowledged by then is sent again by the next worker, with the same bytes.
+others do not wait for it. Whoever called `Drains.run` sleeps until it is woken: by `Drains.stop`, by the end of
+the work, or by `Drains.look` so that a signal's function runs. It leaves within `STOP_WITHIN_S` of `Drains.stop`,
+whatever a disk or a lock does: what was not acknowledged by then is sent again by the next worker, with the same
+bytes.
 """
 
 import contextlib
@@ -24,8 +25,6 @@ from uploader.worker import UploadWorker
 OPEN_AGAIN_S = 5.0
 STOP_WITHIN_S = 7.0
 """A little more than a worker's own patience with the uploads under way."""
-_LOOK_S = 1.0
-"""Mostly a signal ends the wait; but not on Windows, nor one that comes in the moment in which the wait begins."""
 
 _log = logging.getLogger(__name__)
 
@@ -96,6 +95,10 @@ class Drains:
         self._stop_asked = True
         self._news.put(False)
 
+    def look(self) -> None:
+        """End the wait of whoever called `run`, so that a signal's function runs there; from any thread."""
+        self._news.put(False)
+
     def run(self) -> Sequence[Drain]:
         """Drain until stopped, or until each worker has ended by itself; what became of each spool."""
         for one in self._drains:
@@ -112,7 +115,7 @@ class Drains:
                 _log.warning("something does not end in time; it is left, and nothing is lost by that")
                 break
             with contextlib.suppress(queue.Empty):
-                working -= self._news.get(timeout=min(_LOOK_S, left_s))
+                working -= self._news.get(timeout=None if left_s == math.inf else left_s)
         return self._drains
 
     def _stop_all(self) -> None:

@@ -3,10 +3,8 @@
 import threading
 from functools import partial
 
-import pytest
-
 from tests.uploader.rig import CHUNK_SIZE, FPS, Bench, some_frames, wait_until
-from uploader import config, drains
+from uploader import config
 from uploader.destinations.atomscale import AtomscaleDestination
 from uploader.drains import Drains
 from uploader.keys import Keys
@@ -60,18 +58,14 @@ def was_begun(bench: Bench) -> bool:
     return any(one.event == "worker_started" for one in bench.spool.events())
 
 
-def test_a_stop_wakes_whoever_waits_for_the_drains(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drains, "_LOOK_S", NEVER_S)
+def test_a_stop_wakes_whoever_waits_for_the_drains(bench: Bench) -> None:
     running, thread = draining(bench, Until.STOPPED)
     wait_until(lambda: was_begun(bench))
     running.stop()
     wait_until(lambda: not thread.is_alive())
 
 
-def test_the_end_of_the_work_wakes_whoever_waits_for_the_drains(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(drains, "_LOOK_S", NEVER_S)
+def test_the_end_of_the_work_wakes_whoever_waits_for_the_drains(bench: Bench) -> None:
     data_id = bench.open_stream(1)
     _, thread = draining(bench, Until.DRY)
     wait_until(lambda: not thread.is_alive())

@@ -12,6 +12,7 @@ import click
 from spool import Spool, SpoolError
 from uploader import config
 from uploader.cli.common import config_option, plain_errors
+from uploader.cli.interrupting import wakes_on_signals
 from uploader.cli.setting_options import setting_options
 from uploader.delivery import OnClosed
 from uploader.destinations.atomscale import AtomscaleDestination
@@ -120,6 +121,7 @@ def _drain(sources: Sources, spools: Sequence[Path], until: Until) -> None:
         unsafe_file_system=config.takes_unsafe_file_system(),
     )
     _on_signals(drains.stop)
+    wakes_on_signals(drains.look)
     done = drains.run()
     bad = [one for one in done if one.end is not End.STOPPED]
     if len(done) == 1 and bad and bad[0].error is not None:
