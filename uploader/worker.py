@@ -40,7 +40,7 @@ KEY_PAUSE_S = 5.0
 LOOK_S = 1.0
 """How often a worker looks that nobody rings for."""
 _ROUND_PAUSE_S = 0.02
-"""From one round to the next at least, however often somebody rings."""
+"""From a ring to the round that it is for: several rings are often one thing that happens."""
 _CLAIM_LOOK_S = 0.1
 _SETTLED_S = 1.0
 _REST_S = 1.0
@@ -206,8 +206,8 @@ class UploadWorker:
                 self._stopped.wait(_REST_S)
             if is_last and not busy:
                 return
-            self._stopped.wait(_ROUND_PAUSE_S)
-            self._bell.wait(LOOK_S)
+            if self._bell.wait(LOOK_S):
+                self._stopped.wait(_ROUND_PAUSE_S)
 
     def _round(self) -> bool:
         """Look once at every stream; whether anything is being or can be done."""
