@@ -7,9 +7,6 @@
 
 zstd and SHA-256 release the interpreter lock, and so does writing. Only a few runs are ahead of the file at any
 moment: what was compressed is written while it is still in the processor's cache, and its memory is used again.
-
-zstd is the standard library's (its backport before Python 3.14): it keeps a context for each thread, and is up to
-a sixth faster on shot noise than that of numcodecs (docs/adr/0003).
 """
 
 import hashlib
@@ -27,29 +24,19 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from spool.shards import DESCRIPTION_BYTES_MAX, ZSTD_LEVEL, Description, index_bytes, index_of, local_tail
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
+from spool.frame_codec import compress, compressed_bytes_max
+from spool.shards import DESCRIPTION_BYTES_MAX, Description, index_bytes, index_of, local_tail
 
 RUN_BYTES = 1 << 20
 """Frames are compressed in runs of about so many bytes: short enough that all cores finish together."""
 RUNS_AHEAD = 3
 """For each thread: the one at work, and those that wait for it or for the file."""
 
-_FRAME_OVERHEAD_BYTES = 64
-_of_thread = threading.local()
-
 
 def file_bytes_max(array: NDArray[np.uint8], chunk_size: int) -> int:
     """What the file of a chunk cannot exceed, however badly its frames compress."""
     n, height, width = map(int, array.shape)
-    frame_bytes = height * width
-    # zstd stores what it cannot compress in blocks of up to 128 KiB, each with three bytes before it.
-    worst = frame_bytes + (frame_bytes >> 8) + _FRAME_OVERHEAD_BYTES
-    return n * worst + index_bytes(chunk_size) + DESCRIPTION_BYTES_MAX
+    return n * compressed_bytes_max(height * width) + index_bytes(chunk_size) + DESCRIPTION_BYTES_MAX
 
 
 def thread_count() -> int:
@@ -110,10 +97,10 @@ class Encoding:
         runs = (self._frames[start : start + step] for start in range(0, n, step))
         pending: deque[Future[list[bytes]]] = deque()
         try:
-            pending.extend(self._threads.submit(_compress, run) for run in islice(runs, self._ahead))
+            pending.extend(self._threads.submit(compress, run) for run in islice(runs, self._ahead))
             while pending:
                 done = pending.popleft().result()
-                pending.extend(self._threads.submit(_compress, run) for run in islice(runs, 1))
+                pending.extend(self._threads.submit(compress, run) for run in islice(runs, 1))
                 yield done
         finally:
             for future in pending:
@@ -154,13 +141,3 @@ class _Hashing:
     def _hash(self, run: list[bytes]) -> None:
         for one in run:
             self._digest.update(one)
-
-
-def _compress(frames: NDArray[np.uint8]) -> list[bytes]:
-    # Out of the thread's keeping meanwhile: one that failed amid a frame is never used again.
-    compressor = _of_thread.__dict__.pop("compressor", None) or zstd.ZstdCompressor(level=ZSTD_LEVEL)
-    compressed = [
-        compressor.compress(np.ascontiguousarray(frame).data, compressor.FLUSH_FRAME) for frame in frames
-    ]
-    _of_thread.compressor = compressor
-    return compressed

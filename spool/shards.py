@@ -28,16 +28,15 @@ from pathlib import Path
 
 import google_crc32c
 import numpy as np
-from numcodecs import zstd
 from numpy.typing import NDArray
 
 from spool.errors import ShardDamaged
+from spool.frame_codec import decompress
 from spool.model import Chunk
 from spool.states import ChunkState
 
-ZSTD_LEVEL = 1
-"""Level 3 is five times slower on shot noise and compresses it worse (measured, docs/adr/0003)."""
-
+FRAME_BYTES_MAX = 1 << 31
+"""No frame is larger: a whole chunk may not be."""
 DESCRIPTION_BYTES_MAX = 4096
 """More than any description takes, trailer included."""
 
@@ -226,7 +225,7 @@ def check_file(path: Path, chunk: Chunk, *, chunk_size: int) -> None:
         raise ShardDamaged(f"its index is damaged, somewhere in bytes {index_at} to {size - 1}")
     body = b"".join((content[:described_at], entries, _crc(entries)))
     if hashlib.sha256(body).hexdigest() != chunk.sha256:
-        raise ShardDamaged(f"its frames are damaged{_where_damaged(content, entries, described_at)}")
+        raise ShardDamaged(f"its frames are damaged{_where_damaged(content, entries, described_at, chunk)}")
     if content[described_at:index_at] != description:
         raise ShardDamaged(f"its description is damaged, somewhere in bytes {described_at} to {index_at - 1}")
 
@@ -253,15 +252,15 @@ def check_received(content: bytes, chunk: Chunk, *, chunk_size: int) -> None:
     entries = body[frame_bytes:-_CRC_BYTES]
     if body[-_CRC_BYTES:] != _crc(entries):
         raise ShardDamaged(f"its index differs, somewhere in bytes {frame_bytes} to {len(body) - 1}")
-    raise ShardDamaged(f"its frames differ{_where_damaged(body, entries, frame_bytes)}")
+    raise ShardDamaged(f"its frames differ{_where_damaged(body, entries, frame_bytes, chunk)}")
 
 
-def _where_damaged(content: bytes, entries: bytes, end: int) -> str:
+def _where_damaged(content: bytes, entries: bytes, end: int, chunk: Chunk) -> str:
     """The first frame that cannot be decoded, or that they all can."""
     for k, (offset, nbytes) in enumerate(struct.iter_unpack("<QQ", entries)):
         try:
-            zstd.decompress(content[offset : offset + nbytes])
-        except (RuntimeError, ValueError):
+            decompress(content[offset : offset + nbytes], frame_bytes=chunk.height * chunk.width)
+        except ValueError:
             return f": frame {k}, in bytes {offset} to {offset + nbytes - 1}, cannot be decoded"
     return f", somewhere in bytes 0 to {end - 1}, though each can be decoded"
 
@@ -272,19 +271,19 @@ def decode(body: bytes | memoryview, *, n: int, height: int, width: int) -> NDAr
     Raises:
         ShardDamaged: the bytes are not such a shard.
     """
+    # The numbers may come from an index that is damaged: no memory is asked for before one frame has such a size.
+    if min(height, width) < 1 or height * width > FRAME_BYTES_MAX:
+        raise ShardDamaged(f"no frame has {height} x {width} pixels")
     entries = np.frombuffer(body[-index_bytes(n) : -_CRC_BYTES], dtype="<u8").reshape(n, 2)
     frames: NDArray[np.uint8] | None = None
     for k, (offset, nbytes) in enumerate(entries.tolist()):
         try:
-            pixels = np.frombuffer(zstd.decompress(body[offset : offset + nbytes]), dtype=np.uint8)
-        except (RuntimeError, ValueError) as error:
-            raise ShardDamaged(f"frame {k} of the shard cannot be decoded") from error
-        # Before any memory is asked for: the size comes from an index that may be damaged.
-        if min(height, width) < 1 or pixels.size != height * width:
-            raise ShardDamaged(f"frame {k} of the shard is not {height} x {width} pixels")
+            pixels = decompress(body[offset : offset + nbytes], frame_bytes=height * width)
+        except ValueError as error:
+            raise ShardDamaged(f"frame {k} of the shard cannot be decoded to {height} x {width} pixels") from error
         if frames is None:
             frames = np.empty((n, height, width), dtype=np.uint8)
-        frames[k] = pixels.reshape(height, width)
+        frames[k] = np.frombuffer(pixels, dtype=np.uint8).reshape(height, width)
     assert frames is not None
     return frames
 

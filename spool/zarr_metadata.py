@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from spool.frame_codec import ZSTD_LEVEL
 from spool.model import Stream
-from spool.shards import ZSTD_LEVEL
 
 STORE_NAME = "frames.zarr"
 ARRAY_NAME = "frames"

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from uploader import __version__
 from uploader.doctor.findings import Finding, Subject, ok, problem, warning
 
-PACKAGES = ("numpy", "zarr", "numcodecs", "httpx", "filelock")
+PACKAGES = ("numpy", "zarr", "httpx", "filelock")
 _BITS_64 = 2**32
 # Windows may count in steps of 15.6 ms: too coarse to time a frame, fine enough for every wait of ours.
 _COARSE_S = 0.02
