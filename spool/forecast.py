@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
+from spool import rows
 from spool.retention import Limits
 from spool.states import StreamState
 
@@ -135,11 +136,8 @@ def read_usage(db: sqlite3.Connection) -> tuple[int, int]:
 
 def _first_waiting(db: sqlite3.Connection, key: int, watermark: int, next_idx: int) -> int:
     """Delivery goes in order, so that what was acknowledged last lies just below."""
-    (idx,) = db.execute(
-        "SELECT min(chunk_idx) FROM chunks WHERE stream_key = ? AND chunk_idx > ? AND state = 'spooled'",
-        (key, watermark),
-    ).fetchone()
-    return next_idx if idx is None else int(idx)
+    idx = rows.first_waiting(db, key, after_idx=watermark)
+    return next_idx if idx is None else idx
 
 
 def _latest(

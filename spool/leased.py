@@ -47,13 +47,8 @@ class LeasedStream:
     def next_waiting(self, *, after_idx: int = -1) -> Chunk | None:
         """The waiting chunk with the lowest chunk_idx above ``after_idx``; ``None`` when there is none."""
         with self._folder.index.reading() as db:
-            found = rows.select_chunks(
-                db,
-                "c.stream_key = ? AND c.state = 'spooled' AND c.chunk_idx > ? ORDER BY c.chunk_idx",
-                (self._key, after_idx),
-                limit=1,
-            )
-        return found[0] if found else None
+            idx = rows.first_waiting(db, self._key, after_idx=after_idx)
+            return None if idx is None else rows.chunk_at(db, self._key, idx)
 
     def knows(self, data_id: str) -> bool:
         """Whether a stream of this spool has, or had, this data_id."""

@@ -138,12 +138,30 @@ def digest_of(event: Event) -> bytes:
 
 def events(db: sqlite3.Connection, stream_id: str | None, *, after_seq: int, limit: int) -> list[Event]:
     """Rows in order, of one stream or of all, from after a ``seq``."""
-    # Two statements, so that the one for a stream can use its index.
-    where = "seq > ?2" if stream_id is None else "stream_id = ?1 AND seq > ?2"
-    rows = db.execute(
-        f"SELECT {_COLUMNS} FROM ledger WHERE {where} ORDER BY seq LIMIT ?3",  # noqa: S608 - constants
-        (stream_id, after_seq, limit),
-    )
+    if stream_id is None:
+        return _events(db, "seq > ? ORDER BY seq LIMIT ?", (after_seq, limit))
+    (first,) = db.execute(
+        "SELECT min(seq) FROM ledger WHERE stream_id = ? AND chunk_idx IS NULL", (stream_id,)
+    ).fetchone()
+    # Along the ledger from where the stream begins (the plus): its index is in another order, all to be sorted.
+    where = "+stream_id = ? AND seq > ? ORDER BY seq LIMIT ?"
+    return _events(db, where, (stream_id, max(after_seq, (first or 1) - 1), limit))
+
+
+def stream_events(db: sqlite3.Connection, stream_id: str, *, after_seq: int, limit: int) -> list[Event]:
+    """Rows of a stream that are about none of its chunks, in order, from after a ``seq``."""
+    where = "stream_id = ? AND chunk_idx IS NULL AND seq > ? ORDER BY seq LIMIT ?"
+    return _events(db, where, (stream_id, after_seq, limit))
+
+
+def chunk_events(db: sqlite3.Connection, stream_id: str, first: int, last: int) -> list[Event]:
+    """Rows about the chunks from one to another, chunk by chunk, in order for each."""
+    where = "stream_id = ? AND chunk_idx BETWEEN ? AND ? ORDER BY chunk_idx, seq"
+    return _events(db, where, (stream_id, first, last))
+
+
+def _events(db: sqlite3.Connection, where: str, arguments: tuple[str | int, ...]) -> list[Event]:
+    rows = db.execute(f"SELECT {_COLUMNS} FROM ledger WHERE {where}", arguments)  # noqa: S608 - constants
     return [
         Event(
             seq=row[0],

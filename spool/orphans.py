@@ -68,7 +68,7 @@ def last_sign_ms(db: sqlite3.Connection, ref: str) -> int:
 def _named(db: sqlite3.Connection, stream: Stream) -> str | None:
     """Who opened or resumed the stream last."""
     row = db.execute(
-        "SELECT detail FROM ledger WHERE stream_id = ? AND event IN ('opened', 'resumed')"
+        "SELECT detail FROM ledger WHERE stream_id = ? AND chunk_idx IS NULL AND event IN ('opened', 'resumed')"
         " ORDER BY seq DESC LIMIT 1",
         (stream.stream_id,),
     ).fetchone()

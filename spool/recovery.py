@@ -20,6 +20,8 @@ import os
 import shutil
 import sqlite3
 import uuid
+from array import array
+from bisect import bisect_left
 from functools import partial
 from pathlib import Path
 
@@ -30,6 +32,10 @@ from spool.model import STREAM_ID, Chunk, Stream
 from spool.restoring import restore_index, seal_if_asked
 from spool.states import ChunkState, StreamState
 from spool.zarr_metadata import array_document, array_path, chunk_idx_of, group_document
+
+_PAGE = 1000
+_SPREAD = 4
+_IDX_END = 1 << 63  # no row can have it: SQLite's integers end here
 
 _log = logging.getLogger(__name__)
 
@@ -126,45 +132,83 @@ def _adopt_stream(folder: SpoolFolder, stream: Stream, db: sqlite3.Connection) -
 
 
 def _reconcile(folder: SpoolFolder, key: int, stream: Stream) -> None:
-    path = array_path(folder.stream_folder(stream.stream_id))
-    try:
-        names = os.listdir(path)
-    except FileNotFoundError:
-        names = []
-    on_disk = {idx for name in names if (idx := chunk_idx_of(name)) is not None}
-    with folder.index.reading() as db:
-        known = {
-            idx: (state, is_gone)
-            for idx, state, is_gone in db.execute(
-                # Not by one column alone: one that is damaged must not delete anything.
-                "SELECT chunk_idx, state, disk_bytes = 0 AND (state = 'discarded'"
-                " OR (state = 'acknowledged' AND pruned_at_ms IS NOT NULL)) FROM chunks WHERE stream_key = ?",
-                (key,),
-            )
-        }
-    for idx in sorted(on_disk - known.keys()):
-        _adopt_chunk(folder, stream.stream_id, idx)
-    for idx, (state, is_gone) in known.items():
-        if idx in on_disk and is_gone:
-            _remove(folder, folder.shard_path(stream.stream_id, idx), label="recover_prune")
-        elif idx not in on_disk and state == ChunkState.SPOOLED:
-            folder.write("recover_missing", partial(_park_missing, folder, key, stream, idx))
+    on_disk, leftovers, has_array = _listed(folder, stream.stream_id)
+    _settle_files(folder, key, stream, on_disk)
+    _settle_missing(folder, key, stream, on_disk)
     _agree_on_the_end(folder, stream)
-    leftovers = _leftovers(folder, stream.stream_id)
-    if path.is_dir() and (leftovers or not _documents_are_fresh(folder, stream.stream_id)):
+    if has_array and (leftovers or not _documents_are_fresh(folder, stream.stream_id)):
         folder.write("recover_zarr_json", partial(_refresh, folder, stream.stream_id, leftovers))
+
+
+def _listed(folder: SpoolFolder, stream_id: str) -> tuple["array[int]", list[Path], bool]:
+    """The chunk_idx of each shard that lies there, in order; files that were being written; whether all is there.
+
+    Eight bytes a file: neither names nor rows of a large backlog are ever held.
+    """
+    home, store = folder.stream_folder(stream_id), folder.store_path(stream_id)
+    path = array_path(home)
+    leftovers = [*home.glob("*.part"), *store.glob(".zarr.json.*")]
+    found = array("q")
+    try:
+        with os.scandir(path) as entries:
+            for entry in entries:
+                name = entry.name
+                if (idx := chunk_idx_of(name)) is not None and idx < _IDX_END:
+                    found.append(idx)
+                elif name.startswith(".zarr.json."):
+                    leftovers.append(path / name)
+    except (FileNotFoundError, NotADirectoryError):
+        return found, leftovers, False
+    return array("q", sorted(found)), leftovers, True
+
+
+def _settle_files(folder: SpoolFolder, key: int, stream: Stream, on_disk: "array[int]") -> None:
+    """Adopt what has no row, and remove what its row has given up. Rows without a file are not even read."""
+    for start in range(0, len(on_disk), _PAGE):
+        page = on_disk[start : start + _PAGE]
+        with folder.index.reading() as db:
+            known = _known(db, key, page)
+        for idx in page:
+            is_gone = known.get(idx)
+            if is_gone is None:
+                _adopt_chunk(folder, stream.stream_id, idx)
+            elif is_gone:
+                _remove(folder, folder.shard_path(stream.stream_id, idx), label="recover_prune")
+
+
+def _known(db: sqlite3.Connection, key: int, page: "array[int]") -> dict[int, bool]:
+    """Of those chunks that have a row: whether it says that the file is given up."""
+    # Not by one column alone: one that is damaged must not delete anything.
+    what = (
+        "SELECT chunk_idx, disk_bytes = 0 AND (state = 'discarded'"
+        " OR (state = 'acknowledged' AND pruned_at_ms IS NOT NULL)) FROM chunks WHERE stream_key = ?"
+    )
+    if page[-1] - page[0] < _SPREAD * len(page):
+        found = db.execute(f"{what} AND chunk_idx BETWEEN ? AND ?", (key, page[0], page[-1])).fetchall()
+    else:  # files far apart, with perhaps a million rows between
+        found = [row for idx in page for row in db.execute(f"{what} AND chunk_idx = ?", (key, idx))]
+    return {idx: bool(is_gone) for idx, is_gone in found}
+
+
+def _settle_missing(folder: SpoolFolder, key: int, stream: Stream, on_disk: "array[int]") -> None:
+    """Park what waits and has no file."""
+    after, at = -1, 0
+    while True:
+        with folder.index.reading() as db:
+            waiting = rows.waiting_after(db, key, after, limit=_PAGE)
+        for idx in waiting:
+            at = bisect_left(on_disk, idx, at)
+            if at == len(on_disk) or on_disk[at] != idx:
+                folder.write("recover_missing", partial(_park_missing, folder, key, stream, idx))
+        if len(waiting) < _PAGE:
+            return
+        after = waiting[-1]
 
 
 def _agree_on_the_end(folder: SpoolFolder, stream: Stream) -> None:
     """An index older than the stream's description, as a copy may be, still owes the end that was asked for."""
     if stream.state is StreamState.OPEN and folder.asked_to_end_ms(stream.stream_id) is not None:
         folder.write("recover_seal", partial(seal_if_asked, folder, stream.stream_id))
-
-
-def _leftovers(folder: SpoolFolder, stream_id: str) -> list[Path]:
-    """Files that were being written beside the ones they were to replace."""
-    home, store = folder.stream_folder(stream_id), folder.store_path(stream_id)
-    return [*home.glob("*.part"), *store.glob(".zarr.json.*"), *array_path(home).glob(".zarr.json.*")]
 
 
 def _remove(folder: SpoolFolder, path: Path, *, label: str) -> None:
@@ -192,7 +236,7 @@ def _decide(folder: SpoolFolder, stream_id: str, idx: int, db: sqlite3.Connectio
     if found is None or not path.exists():
         return None
     key, stream = found
-    if rows.select_chunks(db, "c.stream_key = ? AND c.chunk_idx = ?", (key, idx)):
+    if rows.chunk_at(db, key, idx) is not None:
         return None  # its producer was alive and has committed it meanwhile
     now = folder.clock.now_ms()
     rebuilt = _is_rebuilt(db, stream_id)
@@ -261,8 +305,8 @@ def _described(path: Path, stream: Stream, idx: int, *, keep_damaged: bool) -> C
 
 
 def _park_missing(folder: SpoolFolder, key: int, stream: Stream, idx: int, db: sqlite3.Connection) -> None:
-    chunk = rows.select_chunks(db, "c.stream_key = ? AND c.chunk_idx = ?", (key, idx))[0]
-    if chunk.state != ChunkState.SPOOLED or folder.shard_path(stream.stream_id, idx).exists():
+    chunk = rows.chunk_at(db, key, idx)
+    if chunk is None or chunk.state != ChunkState.SPOOLED or folder.shard_path(stream.stream_id, idx).exists():
         return
     reason = "its file is missing from the spool"
     event = rows.move_chunk(db, key, idx, "park", parked_reason=reason)

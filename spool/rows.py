@@ -210,8 +210,9 @@ def insert_chunk(db: sqlite3.Connection, stream_key: int, chunk: Chunk) -> None:
     """Add a chunk's row and let the stream grow with it."""
     db.execute(INSERT_CHUNK, chunk_columns(stream_key, chunk))
     db.execute(
-        "UPDATE streams SET height = ?, width = ?, next_chunk_idx = max(next_chunk_idx, ?) WHERE stream_key = ?",
-        (chunk.height, chunk.width, chunk.chunk_idx + 1, stream_key),
+        "UPDATE streams SET height = ?1, width = ?2, next_chunk_idx = max(next_chunk_idx, ?3),"
+        " last_spooled_at_ms = max(coalesce(last_spooled_at_ms, ?4), ?4) WHERE stream_key = ?5",
+        (chunk.height, chunk.width, chunk.chunk_idx + 1, chunk.spooled_at_ms, stream_key),
     )
 
 
@@ -254,6 +255,35 @@ def select_chunks(
         (*arguments, limit),
     )
     return [_chunk(row) for row in rows]
+
+
+def chunk_at(db: sqlite3.Connection, stream_key: int, chunk_idx: int) -> Chunk | None:
+    """One chunk; ``None`` if that index was never pushed."""
+    found = select_chunks(db, "c.stream_key = ? AND c.chunk_idx = ?", (stream_key, chunk_idx))
+    return found[0] if found else None
+
+
+def chunks_after(db: sqlite3.Connection, stream_key: int, after_idx: int, *, limit: int) -> list[Chunk]:
+    """The next so many chunks of a stream, in order."""
+    where = "c.stream_key = ? AND c.chunk_idx > ? ORDER BY c.chunk_idx"
+    return select_chunks(db, where, (stream_key, after_idx), limit=limit)
+
+
+def first_waiting(db: sqlite3.Connection, stream_key: int, *, after_idx: int = -1) -> int | None:
+    """The chunk_idx of the first waiting chunk after one; ``None`` when there is none."""
+    found = waiting_after(db, stream_key, after_idx, limit=1)
+    return found[0] if found else None
+
+
+def waiting_after(db: sqlite3.Connection, stream_key: int, after_idx: int, *, limit: int) -> list[int]:
+    """The next so many waiting chunks of a stream, in order."""
+    # By name: the planner prefers the table's own order, and would go through every acknowledged row.
+    found = db.execute(
+        "SELECT chunk_idx FROM chunks INDEXED BY chunks_waiting"
+        " WHERE stream_key = ? AND chunk_idx > ? AND state = 'spooled' ORDER BY chunk_idx LIMIT ?",
+        (stream_key, after_idx, limit),
+    )
+    return [int(idx) for (idx,) in found]
 
 
 def _chunk(row: tuple[Any, ...]) -> Chunk:
@@ -337,12 +367,12 @@ def advance_watermark(db: sqlite3.Connection, stream_key: int) -> None:
     """Move the watermark up over every acknowledged chunk that follows it without a gap."""
     (mark,) = db.execute("SELECT watermark FROM streams WHERE stream_key = ?", (stream_key,)).fetchone()
     start = mark
-    for (idx,) in db.execute(
-        "SELECT chunk_idx FROM chunks WHERE stream_key = ? AND chunk_idx > ? AND state = 'acknowledged'"
-        " ORDER BY chunk_idx",
+    # Every row, so that the first one that stops it is seen at once, however many follow.
+    for idx, state in db.execute(
+        "SELECT chunk_idx, state FROM chunks WHERE stream_key = ? AND chunk_idx > ? ORDER BY chunk_idx",
         (stream_key, mark),
     ):
-        if idx != mark + 1:
+        if idx != mark + 1 or state != ChunkState.ACKNOWLEDGED:
             break
         mark = idx
     if mark != start:

@@ -9,6 +9,7 @@ CREATE TABLE streams (
     height               INTEGER,
     width                INTEGER,
     next_chunk_idx       INTEGER NOT NULL DEFAULT 0,
+    last_spooled_at_ms   INTEGER,                    -- the latest of its chunks'
     watermark            INTEGER NOT NULL DEFAULT -1,
     created_at_ms        INTEGER NOT NULL,
     created_monotonic_ms INTEGER,
@@ -111,7 +112,8 @@ CREATE TABLE ledger (
     previous  BLOB NOT NULL,
     digest    BLOB NOT NULL
 ) STRICT;
-CREATE INDEX ledger_by_stream ON ledger (stream_id, seq);
+-- By seq within a chunk, and within what is of no chunk: the one index serves both.
+CREATE INDEX ledger_by_chunk ON ledger (stream_id, chunk_idx);
 CREATE TRIGGER ledger_is_append_only BEFORE UPDATE ON ledger BEGIN
     SELECT RAISE(ABORT, 'the ledger is append-only');
 END;

@@ -52,9 +52,10 @@ def seal(
 
 def last_sign_ms(db: sqlite3.Connection, key: int, stream: Stream) -> int:
     """When a producer was last heard of: the stream's opening, its latest push, or when it was last resumed."""
-    (pushed,) = db.execute("SELECT max(spooled_at_ms) FROM chunks WHERE stream_key = ?", (key,)).fetchone()
+    (pushed,) = db.execute("SELECT last_spooled_at_ms FROM streams WHERE stream_key = ?", (key,)).fetchone()
     (resumed,) = db.execute(
-        "SELECT max(at_ms) FROM ledger WHERE stream_id = ? AND event = 'resumed'", (stream.stream_id,)
+        "SELECT max(at_ms) FROM ledger WHERE stream_id = ? AND chunk_idx IS NULL AND event = 'resumed'",
+        (stream.stream_id,),
     ).fetchone()
     return max(stream.created_at_ms, pushed or 0, resumed or 0)
 

@@ -325,8 +325,7 @@ class Spool:
         """One chunk, or ``None`` if that index was never pushed."""
         with self._folder.index.reading() as db:
             key, _ = rows.require_stream(db, ref)
-            found = rows.select_chunks(db, "c.stream_key = ? AND c.chunk_idx = ?", (key, chunk_idx))
-        return found[0] if found else None
+            return rows.chunk_at(db, key, chunk_idx)
 
     def chunks(self, ref: str) -> Iterator[Chunk]:
         """The stream's chunks by chunk_idx, read in pages so that a long stream blocks nobody."""
@@ -334,8 +333,7 @@ class Spool:
         while True:
             with self._folder.index.reading() as db:
                 key, _ = rows.require_stream(db, ref)
-                where = "c.stream_key = ? AND c.chunk_idx > ? ORDER BY c.chunk_idx"
-                page = rows.select_chunks(db, where, (key, after), limit=_PAGE)
+                page = rows.chunks_after(db, key, after, limit=_PAGE)
             yield from page
             if len(page) < _PAGE:
                 return

@@ -235,7 +235,11 @@ def _totals_problems(db: sqlite3.Connection, key: int, stream_id: str) -> Iterat
     said = rows.settings_from_json(settings)
     yield from _compared(stream_id, None, "name", name, said.name)
     yield from _compared(stream_id, None, "destination", destination, said.destination)
-    (last,) = db.execute("SELECT max(chunk_idx) FROM chunks WHERE stream_key = ?", (key,)).fetchone()
+    last, heard = db.execute(
+        "SELECT max(chunk_idx), max(spooled_at_ms) FROM chunks WHERE stream_key = ?", (key,)
+    ).fetchone()
+    (said_heard,) = db.execute("SELECT last_spooled_at_ms FROM streams WHERE stream_key = ?", (key,)).fetchone()
+    yield from _compared(stream_id, None, "time of the latest push", said_heard, heard)
     yield from _compared(stream_id, None, "next chunk_idx", length, 0 if last is None else last + 1)
     sizes = db.execute(
         "SELECT height, width, (SELECT count(*) FROM chunks WHERE chunks.stream_key = streams.stream_key) > 0"
