@@ -4,7 +4,7 @@
 worker holds while it delivers. Everything else here is a value or an error.
 """
 
-from spool.audit import AuditedChunk, StreamAudit, audit
+from spool.audit import AuditedChunk, AuditTotals, RunningAudit, StreamAudit, audit, totals_of
 from spool.boot import is_same_machine
 from spool.clock import Clock, HostClock, Moment
 from spool.decisions import person
@@ -50,6 +50,7 @@ __all__ = [
     "DEFAULT_MIN_FREE_BYTES",
     "DEFAULT_RETENTION_S",
     "AmbiguousStream",
+    "AuditTotals",
     "AuditedChunk",
     "Chunk",
     "ChunkConflict",
@@ -77,6 +78,7 @@ __all__ = [
     "ProofBroken",
     "Receipt",
     "Repaired",
+    "RunningAudit",
     "ShardDamaged",
     "SigningKey",
     "Spool",
@@ -109,6 +111,7 @@ __all__ = [
     "person",
     "read_proof",
     "repair",
+    "totals_of",
     "unpack",
     "verify",
 ]

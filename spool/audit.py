@@ -9,13 +9,17 @@ Pure reading, through the spool's public methods only. Invariants:
    chunk is complete only once it is finalized: before, it may just not have begun.
 4. Attempts and outages come from the ledger. An index rebuilt from its shards keeps ``attempts``, ``receipt`` and
    states only as far as they could be rebuilt; the history of attempts is then shorter than their number.
+5. A `RunningAudit` holds one page of chunks at a time, and what they amount to: its memory does not grow with
+   them, and its first chunks are there before the last ones are read.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
+from spool.attempts import Attempt, History, Outage
 from spool.model import Chunk, Event, Part, Receipt, Stream
 from spool.spool import Spool
 from spool.states import ChunkState, StreamState
@@ -23,35 +27,7 @@ from spool.states import ChunkState, StreamState
 GAPS_LISTED_MAX = 10_000
 """``gaps`` names at most so many indices; ``gap_spans`` and ``gap_count`` always tell the whole."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
-    """One try at one chunk.
-
-    Attributes:
-        started_at_ms: ``None`` when the destination refused the chunk before anything was sent.
-        ended_at_ms: ``None`` while under way, and when no answer was ever recorded.
-        result: ``acknowledged``, ``failed``, ``parked``, ``unanswered`` (its worker ended before an answer was
-            recorded; another attempt followed) or ``started`` (nothing is recorded after it).
-        words: what was said about it; ``None`` for nothing.
-        mismatch: the destination answered with the ETag or checksum of other bytes.
-    """
-
-    started_at_ms: int | None
-    ended_at_ms: int | None
-    result: str
-    words: str | None = None
-    mismatch: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outage:
-    """A time in which the stream could not be delivered; ``ended_at_ms`` is ``None`` while it lasts."""
-
-    began_at_ms: int
-    ended_at_ms: int | None
-    words: str
-    tries: int | None
+_FIRST_PAGE, _PAGE = 50, 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,25 +75,54 @@ class AuditedChunk:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamAudit:
-    """Everything that can be said about the delivery of one stream.
+class AuditTotals:
+    """What the chunks of a stream amount to, so far: taken in one by one, in order, and none is kept.
+
+    Args:
+        stream: as it was when the audit began.
 
     Attributes:
-        stream: as it was when the audit began.
-        chunks: every chunk that was ever accepted, by chunk_idx.
+        chunks: how many; ``frames`` and ``wire_bytes`` of all of them.
         gap_spans: the indices never pushed below the highest, as inclusive spans ``(first, last)``.
-        outages: the times without delivery, oldest first.
+        outages: the times without delivery, oldest first; known once all chunks are.
         watermark: highest chunk up to which everything is acknowledged without a gap, -1 for none.
-        complete: see the module's third invariant.
+        captured_ms: the first and the last capture; ``None`` without any chunk.
     """
 
-    stream: Stream
-    chunks: tuple[AuditedChunk, ...]
-    gap_spans: tuple[tuple[int, int], ...]
-    outages: tuple[Outage, ...]
-    watermark: int
-    complete: bool
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        self.chunks = self.frames = self.wire_bytes = 0
+        self.gap_spans: list[tuple[int, int]] = []
+        self.outages: tuple[Outage, ...] = ()
+        self.watermark = -1
+        self.captured_ms: tuple[int, int] | None = None
+        self._expected = 0
+        self._acknowledged = 0
+        self._parts: dict[str, list[tuple[int, int]]] = {}
+
+    def add(self, chunk: Chunk) -> None:
+        """Take in the next chunk."""
+        idx, at_ms = chunk.chunk_idx, chunk.capture_start_ms_utc
+        self.chunks += 1
+        self.frames += chunk.n
+        self.wire_bytes += chunk.wire_bytes
+        first, last = self.captured_ms or (at_ms, at_ms)
+        self.captured_ms = min(first, at_ms), max(last, at_ms)
+        if idx > self._expected:
+            self.gap_spans.append((self._expected, idx - 1))
+        self._expected = idx + 1
+        if chunk.state is ChunkState.ACKNOWLEDGED:
+            self._acknowledged += 1
+            if idx == self.watermark + 1:
+                self.watermark = idx
+        if chunk.receipt is not None and chunk.receipt.data_id is not None:
+            _lengthen(self._parts.setdefault(chunk.receipt.data_id, []), idx)
+
+    @property
+    def complete(self) -> bool:
+        """See the module's third invariant."""
+        is_begun = self.chunks > 0 or self.stream.state is StreamState.FINALIZED
+        return self._acknowledged == self.chunks and not self.gap_spans and is_begun
 
     @property
     def gap_count(self) -> int:
@@ -133,38 +138,18 @@ class StreamAudit:
             listed.extend(range(first, min(last + 1, first + room)))
         return listed
 
-    def chunks_in(self, part: Part) -> list[int]:
-        """The acknowledged chunks that went to a part, by chunk_idx."""
-        return [
-            one.chunk.chunk_idx
-            for one in self.chunks
-            if one.chunk.receipt is not None and one.chunk.receipt.data_id == part.data_id is not None
-        ]
+    def count_in(self, part: Part) -> int:
+        """How many acknowledged chunks went to a part."""
+        return sum(last - first + 1 for first, last in self._spans_in(part))
 
-    def _part(self, part: Part) -> dict[str, Any]:
-        idxs = self.chunks_in(part)
-        return {
-            "number": part.number,
-            "data_id": part.data_id,
-            "name": part.name,
-            "opened_at": _iso(part.opened_at_ms),
-            "closed_at": _iso(part.closed_at_ms),
-            "closed_why": part.closed_why,
-            "chunks": len(idxs),
-            "chunk_spans": [list(span) for span in _spans(idxs)],
-        }
-
-    def to_json(self) -> dict[str, Any]:
-        """The audit as one object; times named ``_at`` are ISO 8601, UTC by the host clock, to the millisecond."""
+    def stream_to_json(self) -> dict[str, Any]:
+        """What the audit's JSON says of the stream itself: known before any chunk is read."""
         stream = self.stream
         return {
             "stream_id": stream.stream_id,
             "data_id": stream.data_id,
             "name": stream.settings.name,
             "state": stream.state.value,
-            "watermark": self.watermark,
-            "complete": self.complete,
-            "parts": [self._part(part) for part in stream.parts],
             "unlinked": stream.unlinked,
             "destination": stream.settings.destination,
             "created_at": _iso(stream.created_at_ms),
@@ -172,7 +157,14 @@ class StreamAudit:
             "finalized_at": _iso(stream.finalized_at_ms),
             "held": stream.held,
             "trouble": stream.trouble,
-            "chunks": [chunk.to_json() for chunk in self.chunks],
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """What it says besides that and the chunks."""
+        return {
+            "watermark": self.watermark,
+            "complete": self.complete,
+            "parts": [self._part(part) for part in self.stream.parts],
             "gaps": self.gaps,
             "gap_spans": [list(span) for span in self.gap_spans],
             "gap_count": self.gap_count,
@@ -187,6 +179,126 @@ class StreamAudit:
             ],
         }
 
+    def _spans_in(self, part: Part) -> list[tuple[int, int]]:
+        return [] if part.data_id is None else self._parts.get(part.data_id, [])
+
+    def _part(self, part: Part) -> dict[str, Any]:
+        return {
+            "number": part.number,
+            "data_id": part.data_id,
+            "name": part.name,
+            "opened_at": _iso(part.opened_at_ms),
+            "closed_at": _iso(part.closed_at_ms),
+            "closed_why": part.closed_why,
+            "chunks": self.count_in(part),
+            "chunk_spans": [list(span) for span in self._spans_in(part)],
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamAudit:
+    """Everything that can be said about the delivery of one stream, all of it in memory.
+
+    Attributes:
+        chunks: every chunk that was ever accepted, by chunk_idx.
+        totals: what they amount to.
+    """
+
+    chunks: tuple[AuditedChunk, ...]
+    totals: AuditTotals
+
+    @property
+    def stream(self) -> Stream:
+        """As it was when the audit began."""
+        return self.totals.stream
+
+    @property
+    def complete(self) -> bool:
+        """See the module's third invariant."""
+        return self.totals.complete
+
+    @property
+    def watermark(self) -> int:
+        """See `AuditTotals`."""
+        return self.totals.watermark
+
+    @property
+    def gap_spans(self) -> tuple[tuple[int, int], ...]:
+        """See `AuditTotals`."""
+        return tuple(self.totals.gap_spans)
+
+    @property
+    def gaps(self) -> list[int]:
+        """See `AuditTotals`."""
+        return self.totals.gaps
+
+    @property
+    def gap_count(self) -> int:
+        """See `AuditTotals`."""
+        return self.totals.gap_count
+
+    @property
+    def outages(self) -> tuple[Outage, ...]:
+        """See `AuditTotals`."""
+        return self.totals.outages
+
+    def to_json(self) -> dict[str, Any]:
+        """The audit as one object; times named ``_at`` are ISO 8601, UTC by the host clock, to the millisecond."""
+        chunks = {"chunks": [chunk.to_json() for chunk in self.chunks]}
+        return self.totals.stream_to_json() | chunks | self.totals.to_json()
+
+
+class RunningAudit:
+    """The audit of a stream that may be of any length; see the module's fifth invariant.
+
+    Args:
+        spool: an open spool; stays open until the last chunk is read.
+        ref: the stream's stream_id or data_id.
+        every_attempt: read the history of each chunk; else only of those that are not acknowledged, where it says
+            whether the destination has other bytes.
+
+    Attributes:
+        stream: as it was when the audit began.
+        totals: what the chunks that were read amount to; of all of them, once `chunks` is through.
+
+    Raises:
+        UnknownStream: there is no such stream.
+    """
+
+    def __init__(self, spool: Spool, ref: str, *, every_attempt: bool) -> None:
+        self._spool = spool
+        self._every_attempt = every_attempt
+        self.stream = spool.stream(ref)
+        self.totals = AuditTotals(self.stream)
+
+    def chunks(self) -> Iterator[AuditedChunk]:
+        """Every chunk, once, in order."""
+        stream_id = self.stream.stream_id
+        left = self._spool.chunks(stream_id)
+        size = _FIRST_PAGE  # whoever looks sees the first ones at once
+        while page := list(islice(left, size)):
+            size = _PAGE
+            history = self._history(page)
+            for chunk in page:
+                self.totals.add(chunk)
+                yield AuditedChunk(chunk=chunk, attempt_history=tuple(history.attempts.get(chunk.chunk_idx, ())))
+        outages = History()
+        for event in self._spool.stream_events(stream_id):
+            outages.add(event)
+        self.totals.outages = tuple(outages.outages)
+
+    def _history(self, page: list[Chunk]) -> History:
+        asked = [
+            one.chunk_idx
+            for one in page
+            if self._every_attempt or (one.state is not ChunkState.ACKNOWLEDGED and one.attempts)
+        ]
+        history = History()
+        if asked:
+            for event in self._spool.attempt_events(self.stream.stream_id, asked[0], asked[-1]):
+                history.add(event)
+        return history
+
 
 def audit(spool: Spool, ref: str) -> StreamAudit:
     """Read everything about one stream.
@@ -198,117 +310,50 @@ def audit(spool: Spool, ref: str) -> StreamAudit:
     Raises:
         UnknownStream: there is no such stream.
     """
-    stream = spool.stream(ref)
-    return audit_of(stream, list(spool.chunks(stream.stream_id)), spool.events(stream.stream_id))
+    running = RunningAudit(spool, ref, every_attempt=True)
+    return StreamAudit(chunks=tuple(running.chunks()), totals=running.totals)
+
+
+def totals_of(spool: Spool, ref: str) -> AuditTotals:
+    """What the audit of one stream amounts to, without keeping it.
+
+    Args:
+        spool: an open spool.
+        ref: the stream's stream_id or data_id.
+
+    Raises:
+        UnknownStream: there is no such stream.
+    """
+    running = RunningAudit(spool, ref, every_attempt=False)
+    for _ in running.chunks():
+        pass
+    return running.totals
 
 
 def audit_of(stream: Stream, chunks: list[Chunk], events: Iterable[Event]) -> StreamAudit:
     """What a stream, its chunks by chunk_idx and its rows of the ledger amount to."""
-    history = _History()
+    history = History()
     for event in events:
         history.add(event)
-    spans = tuple(_gap_spans(chunk.chunk_idx for chunk in chunks))
-    all_acknowledged = all(chunk.state is ChunkState.ACKNOWLEDGED for chunk in chunks)
+    totals = AuditTotals(stream)
+    totals.outages = tuple(history.outages)
+    for chunk in chunks:
+        totals.add(chunk)
     return StreamAudit(
-        stream=stream,
         chunks=tuple(
             AuditedChunk(chunk=chunk, attempt_history=tuple(history.attempts.get(chunk.chunk_idx, ())))
             for chunk in chunks
         ),
-        gap_spans=spans,
-        outages=tuple(history.outages),
-        watermark=_watermark(chunks),
-        complete=all_acknowledged and not spans and (bool(chunks) or stream.state is StreamState.FINALIZED),
+        totals=totals,
     )
 
 
-class _History:
-    """Attempts and outages, put together again from the ledger's events."""
-
-    def __init__(self) -> None:
-        self.attempts: dict[int, list[Attempt]] = {}
-        self.outages: list[Outage] = []
-
-    def add(self, event: Event) -> None:
-        """Take in the next event of the stream."""
-        if event.chunk_idx is not None:
-            self._add_attempt(self.attempts.setdefault(event.chunk_idx, []), event)
-        elif event.event == "trouble_began" and not self._has_open_outage():
-            words = str(event.detail.get("words", ""))
-            self.outages.append(Outage(began_at_ms=event.at_ms, ended_at_ms=None, words=words, tries=None))
-        elif event.event in ("trouble_ended", "finalized") and self._has_open_outage():
-            began = self.outages.pop()
-            tries = event.detail.get("tries")
-            self.outages.append(
-                Outage(
-                    began_at_ms=began.began_at_ms,
-                    ended_at_ms=event.at_ms,
-                    words=began.words,
-                    tries=tries if isinstance(tries, int) else None,
-                )
-            )
-
-    def _has_open_outage(self) -> bool:
-        return bool(self.outages) and self.outages[-1].ended_at_ms is None
-
-    @staticmethod
-    def _add_attempt(attempts: list[Attempt], event: Event) -> None:
-        running = attempts.pop() if attempts and attempts[-1].result == "started" else None
-        started_at_ms = running.started_at_ms if running else None
-        match event.event:
-            case "attempt_started":
-                if running is not None:
-                    attempts.append(Attempt(started_at_ms=started_at_ms, ended_at_ms=None, result="unanswered"))
-                attempts.append(Attempt(started_at_ms=event.at_ms, ended_at_ms=None, result="started"))
-            case "attempt_failed" | "acknowledged" | "parked":
-                attempts.append(
-                    Attempt(
-                        started_at_ms=started_at_ms,
-                        ended_at_ms=event.at_ms,
-                        result=event.event.removeprefix("attempt_"),
-                        words=_words(event),
-                        mismatch=event.detail.get("mismatch") is True,
-                    )
-                )
-            case _:
-                if running is not None:
-                    attempts.append(running)
-
-
-def _words(event: Event) -> str | None:
-    if event.event == "acknowledged":
-        return f"answered {event.detail['status']}" if "status" in event.detail else None
-    words = event.detail.get("words", event.detail.get("why"))
-    return None if words is None else str(words)
-
-
-def _gap_spans(idxs: Iterable[int]) -> Iterable[tuple[int, int]]:
-    expected = 0
-    for idx in idxs:
-        if idx > expected:
-            yield expected, idx - 1
-        expected = idx + 1
-
-
-def _spans(idxs: Iterable[int]) -> Iterable[tuple[int, int]]:
-    """Runs of indices that follow one another, first and last."""
-    first = last = None
-    for idx in idxs:
-        if last is not None and first is not None and idx != last + 1:
-            yield first, last
-            first = None
-        first, last = idx if first is None else first, idx
-    if first is not None and last is not None:
-        yield first, last
-
-
-def _watermark(chunks: list[Chunk]) -> int:
-    mark = -1
-    for chunk in chunks:
-        if chunk.chunk_idx != mark + 1 or chunk.state is not ChunkState.ACKNOWLEDGED:
-            break
-        mark = chunk.chunk_idx
-    return mark
+def _lengthen(spans: list[tuple[int, int]], idx: int) -> None:
+    """Add the next index to runs of indices that follow one another."""
+    if spans and spans[-1][1] == idx - 1:
+        spans[-1] = spans[-1][0], idx
+    else:
+        spans.append((idx, idx))
 
 
 def _receipt(receipt: Receipt | None) -> dict[str, Any] | None:

@@ -160,6 +160,15 @@ def chunk_events(db: sqlite3.Connection, stream_id: str, first: int, last: int) 
     return _events(db, where, (stream_id, first, last))
 
 
+def attempt_events(db: sqlite3.Connection, stream_id: str, first: int, last: int) -> list[Event]:
+    """Of the same rows those that tell of attempts."""
+    where = (
+        "stream_id = ? AND chunk_idx BETWEEN ? AND ?"
+        " AND event IN ('attempt_started', 'attempt_failed', 'acknowledged', 'parked') ORDER BY chunk_idx, seq"
+    )
+    return _events(db, where, (stream_id, first, last))
+
+
 def _events(db: sqlite3.Connection, where: str, arguments: tuple[str | int, ...]) -> list[Event]:
     rows = db.execute(f"SELECT {_COLUMNS} FROM ledger WHERE {where}", arguments)  # noqa: S608 - constants
     return [

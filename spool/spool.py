@@ -372,6 +372,23 @@ class Spool:
                 return
             after = page[-1].seq
 
+    def stream_events(self, ref: str) -> Iterator[Event]:
+        """The ledger's rows of a stream that are about none of its chunks, in order."""
+        stream_id = self.stream(ref).stream_id
+        after = 0
+        while True:
+            with self._folder.index.reading() as db:
+                page = ledger.stream_events(db, stream_id, after_seq=after, limit=_PAGE)
+            yield from page
+            if len(page) < _PAGE:
+                return
+            after = page[-1].seq
+
+    def attempt_events(self, stream_id: str, first_idx: int, last_idx: int) -> list[Event]:
+        """What the ledger tells of attempts at the chunks from one to another, by chunk, in order for each."""
+        with self._folder.index.reading() as db:
+            return ledger.attempt_events(db, stream_id, first_idx, last_idx)
+
     def ledger_break(self) -> int | None:
         """The first ledger row that does not commit to the one before it; ``None`` when the chain holds."""
         with self._folder.index.reading() as db:

@@ -1,25 +1,34 @@
 """``framespool audit``: chunk by chunk, what reached the server and when."""
 
-import csv
-import io
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 import uploader
-from spool import ChunkState, HostClock, Spool, SpoolError, StreamAudit, audit
+from spool import (
+    AuditedChunk,
+    AuditTotals,
+    Chunk,
+    ChunkState,
+    HostClock,
+    RunningAudit,
+    Spool,
+    SpoolError,
+    Stream,
+    StreamAudit,
+    audit,
+)
 from uploader.cli import screen, words
-from uploader.cli.audit_view import summary_lines, table_lines, verdict_lines
+from uploader.cli.audit_forms import csv_lines, json_pieces
+from uploader.cli.audit_table import Table
+from uploader.cli.audit_view import Glance, glance_at, summary_lines, verdict_lines
 from uploader.cli.common import BAD_NEWS, json_option, open_spool, plain_errors, spool_option
-from uploader.cli.comparing import compare, compared_lines, received_option
+from uploader.cli.comparing import Compared, compare, compared_lines, received_option
 from uploader.cli.page import Picture, audit_page
 
-_RECEIPT = ("status", "etag", "checksums", "confirmed", "at", "server_date", "request_ids", "url_path")
-_CHUNK = (
-    "chunk_idx", "state", "n", "height", "width", "bytes", "sha256", "capture_start_ms_utc", "spooled_at",
-    "attempts", "acknowledged_at", "parked_reason", "pruned_at",
-)  # fmt: skip
+_BATCH = 500
 
 
 @click.command()
@@ -55,27 +64,56 @@ def command(
     if as_csv and (as_json or where is not None):
         raise click.UsageError("--csv excludes --json and --received")
     with open_spool(spool_dir) as spool:
-        found = audit(spool, spool.find(stream).stream_id)
-        pictures = _pictures(spool, found) if page is not None else []
-    if page is not None:
-        _write_page(page, found, pictures)
-    compared = None if where is None else compare(found, where, quiet=as_json)
-    if as_json:
-        told = found.to_json()
-        screen.print_json(told if compared is None else told | {"received": [asdict(one) for one in compared]})
-    elif as_csv:
-        _print_csv(found)
-    elif page is not None:
-        screen.say("\n".join(verdict_lines(found)))
-        screen.say(f"The page is {page}")
-    else:
-        fold = screen.is_terminal() and not everything and not attempts
-        lines = [*table_lines(found, fold=fold, attempts=attempts), *summary_lines(found)]
-        screen.say("\n".join(lines))
+        ref = spool.find(stream).stream_id
+        compared: list[Compared] | None = None
+        if page is None and where is None:
+            running = RunningAudit(spool, ref, every_attempt=as_json or attempts)
+            totals, chunks = running.totals, running.chunks()
+        else:  # a page, and a comparison, need all of it at once
+            found = audit(spool, ref)
+            totals, chunks = found.totals, iter(found.chunks)
+            if page is not None:
+                _write_page(page, found, _pictures(spool, found))
+            compared = None if where is None else compare(found, where, quiet=as_json)
+        if as_json:
+            more = {} if compared is None else {"received": [asdict(one) for one in compared]}
+            screen.write_all(json_pieces(totals, chunks, more=more, pretty=screen.is_terminal()), at_once=_BATCH)
+        elif as_csv:
+            screen.write_all(csv_lines(totals, chunks), at_once=_BATCH)
+        elif page is not None:
+            screen.say("\n".join(verdict_lines(totals, glance_at(chunks))))
+            screen.say(f"The page is {page}")
+        else:
+            fold = screen.is_terminal() and not everything and not attempts
+            table = Table(totals.stream, _ends(spool, totals.stream), attempts=attempts)
+            # A folded line may stand for most of the stream: what comes before it is not to wait for it.
+            lines = _table_and_summary(table, totals, chunks, fold=fold)
+            screen.write_all((f"{line}\n" for line in lines), at_once=1 if fold else _BATCH)
     if compared is not None and not as_json:
         screen.say("\n".join(("", *compared_lines(compared))))
-    if not found.complete or not all(one.is_same for one in compared or ()):
+    if not totals.complete or not all(one.is_same for one in compared or ()):
         raise SystemExit(BAD_NEWS)
+
+
+def _table_and_summary(
+    table: Table, totals: AuditTotals, chunks: Iterator[AuditedChunk], *, fold: bool
+) -> Iterator[str]:
+    glance = Glance()
+
+    def seen() -> Iterator[AuditedChunk]:
+        for one in chunks:
+            glance.add(one)
+            yield one
+
+    yield from table.lines(seen(), fold=fold)
+    yield from summary_lines(totals, glance)
+
+
+def _ends(spool: Spool, stream: Stream) -> list[Chunk]:
+    """The first and the last chunk, if there is any."""
+    first = next(spool.chunks(stream.stream_id), None)
+    last = spool.chunk(stream.stream_id, stream.next_chunk_idx - 1)
+    return [one for one in (first, last) if one is not None]
 
 
 def _pictures(spool: Spool, found: StreamAudit) -> list[Picture]:
@@ -107,35 +145,10 @@ def _picture(spool: Spool, found: StreamAudit, title: str, number: int) -> Pictu
 def _write_page(path: Path, found: StreamAudit, pictures: list[Picture]) -> None:
     made_by = f"framespool {uploader.__version__}"
     # As on the terminal, but for its colours and its line breaks.
-    verdict = click.unstyle("\n".join(verdict_lines(found))).replace("\n  ", " ").splitlines()
+    verdict = (
+        click.unstyle("\n".join(verdict_lines(found.totals, glance_at(found.chunks))))
+        .replace("\n  ", " ")
+        .splitlines()
+    )
     text = audit_page(found, pictures, verdict, made_at_ms=HostClock().now_ms(), made_by=made_by)
     path.write_text(text, "utf-8")
-
-
-def _print_csv(found: StreamAudit) -> None:
-    text = io.StringIO()
-    # Windows turns "\n" into its own line end when it is printed.
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["stream_id", *_CHUNK, *(f"receipt_{name}" for name in _RECEIPT)])
-    for one in found.chunks:
-        chunk = one.to_json()
-        receipt = chunk["receipt"] or {}
-        rows.writerow(
-            [
-                found.stream.stream_id,
-                *(_cell(chunk[name]) for name in _CHUNK),
-                *(_cell(receipt.get(name)) for name in _RECEIPT),
-            ]
-        )
-    screen.say(text.getvalue().removesuffix("\n"))
-
-
-def _cell(value: object) -> object:
-    if isinstance(value, dict):
-        value = " ".join(f"{name}={one}" for name, one in value.items())
-    if not isinstance(value, str):
-        return value
-    # A server's words may hold what a terminal obeys; a person's reason may have several lines.
-    shown = "".join(char if char.isprintable() or char == "\n" else "?" for char in value)
-    # And a spreadsheet would run what begins as a formula does.
-    return f"'{shown}" if shown.startswith(("=", "+", "-", "@")) else shown

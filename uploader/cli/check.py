@@ -8,7 +8,7 @@ import click
 
 from spool import Proof, ProofBroken, read_proof
 from uploader.cli import screen, words
-from uploader.cli.audit_view import summary_lines
+from uploader.cli.audit_view import whole_summary_lines
 from uploader.cli.common import BAD_NEWS, json_option, plain_errors
 from uploader.cli.comparing import Compared, compare, compared_lines, received_option
 
@@ -53,7 +53,7 @@ def command(file: Path, where: str | None, signed_by: str | None, *, as_json: bo
 def _lines(proof: Proof, compared: list[Compared] | None) -> list[str]:
     made = f"made {words.printable(proof.made_at)} by {words.printable(proof.made_by)}"
     lines = [
-        *summary_lines(proof.audit),
+        *whole_summary_lines(proof.audit),
         "",
         f"The proof holds: {words.count(proof.rows, 'ledger row')} up to row {proof.head_seq}, {made}.",
         f"Ledger head {proof.head}",

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from spool import Stream, StreamAudit, StreamState
+from spool import AuditTotals, Stream, StreamState
 from uploader.cli import screen, words
 from uploader.cli.common import command_line
 from uploader.reports import FinalizeReport
@@ -21,18 +21,18 @@ def opening_lines(described: str, stream: Stream) -> Iterator[str]:
         yield f"  data_id  {stream.data_id}"
 
 
-def closing_lines(found: StreamAudit, root: Path, *, carries_on: bool) -> Iterator[str]:
+def closing_lines(found: AuditTotals, root: Path, *, carries_on: bool) -> Iterator[str]:
     """The last words of a recording.
 
     Args:
-        found: the audit at its end.
+        found: what the audit amounts to at its end.
         root: the spool folder.
         carries_on: whether a worker goes on when this process ends.
     """
     stream = found.stream
     yield from report_lines(FinalizeReport.of(stream), root)
-    frames = words.count(sum(one.chunk.n for one in found.chunks), "frame")
-    chunks = words.count(len(found.chunks), "chunk")
+    frames = words.count(found.frames, "frame")
+    chunks = words.count(found.chunks, "chunk")
     yield f"Recorded {frames} in {chunks}; {stream.tally.acknowledged:,} acknowledged."
     yield f"stream   {stream.stream_id}"
     yield f"data_id  {stream.data_id or 'none yet'}"

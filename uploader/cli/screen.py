@@ -8,8 +8,9 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import IO, TYPE_CHECKING, Any
 
 import click
@@ -58,6 +59,22 @@ def say(text: str = "", *, err: bool = False) -> None:
     stream = sys.stderr if err else sys.stdout
     encoding = getattr(stream, "encoding", None) or "utf-8"
     click.echo(text.encode(encoding, "replace").decode(encoding), err=err, color=is_terminal(stream))
+
+
+def write_all(pieces: Iterable[str], *, at_once: int) -> None:
+    """Print a long text while it is made; its first piece at once, then so many pieces at a time.
+
+    Args:
+        pieces: with their line ends.
+        at_once: how many; a write for each would take longer than making them.
+    """
+    left = iter(pieces)
+    many = 1
+    while batch := list(islice(left, many)):
+        text = "".join(batch)
+        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+        click.echo(text.encode(encoding, "replace").decode(encoding), nl=False, color=is_terminal())
+        many = min(2 * many, at_once)
 
 
 @contextmanager

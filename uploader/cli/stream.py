@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from spool import Spool, SpoolError, Stream, StreamAudit, StreamState, audit
+from spool import AuditTotals, Spool, SpoolError, Stream, StreamState, totals_of
 from uploader.cli import screen, words
 from uploader.cli.common import BAD_NEWS, json_option, open_spool, plain_errors, spool_option
 from uploader.cli.endings import closing_lines, opening_lines
@@ -74,7 +74,7 @@ def command(source: str, spool_dir: Path | None, *, as_json: bool, wishes: Wishe
             watching.recording = False
             if not recording.was_stopped:
                 _deliver(streamer, spool, data_id, wishes)
-        found = audit(spool, data_id)
+        found = totals_of(spool, data_id)
         _tell(found, frames=recording.frames, broken=broken, spool=spool, wishes=wishes, as_json=as_json)
     is_over = found.stream.state is StreamState.FINALIZED or not wishes.finalize
     if broken is not None or not is_over or not found.complete:
@@ -136,13 +136,17 @@ def _deliver(streamer: RHEEDStreamer, spool: Spool, data_id: str, wishes: Wishes
 
 
 def _tell(
-    found: StreamAudit, *, frames: int, broken: str | None, spool: Spool, wishes: Wishes, as_json: bool
+    found: AuditTotals, *, frames: int, broken: str | None, spool: Spool, wishes: Wishes, as_json: bool
 ) -> None:
     stream = found.stream
     report = FinalizeReport.of(stream)
     if as_json:
-        recorded = sum(one.chunk.n for one in found.chunks)
-        told = {"frames_taken": frames, "frames_recorded": recorded, "complete": found.complete, "broken": broken}
+        told = {
+            "frames_taken": frames,
+            "frames_recorded": found.frames,
+            "complete": found.complete,
+            "broken": broken,
+        }
         screen.print_json({**dict(report), **told})
         return
     if broken is not None:
