@@ -136,8 +136,8 @@ def read_usage(db: sqlite3.Connection) -> tuple[int, int]:
 
 def _first_waiting(db: sqlite3.Connection, key: int, watermark: int, next_idx: int) -> int:
     """Delivery goes in order, so that what was acknowledged last lies just below."""
-    idx = rows.first_waiting(db, key, after_idx=watermark)
-    return next_idx if idx is None else idx
+    waiting = rows.waiting_after(db, key, watermark, limit=1)
+    return waiting[0] if waiting else next_idx
 
 
 def _latest(

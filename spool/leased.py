@@ -33,6 +33,7 @@ class LeasedStream:
         self._owner = owner
         self._token = token
         self._ttl_ms = int(ttl_s * 1000)
+        self._chunk_size = stream.settings.chunk_size  # fixed for the stream's life, like all its settings
         self.stream_id = stream.stream_id
 
     # Reading --------------------------------------------------------------------------------------------
@@ -47,8 +48,7 @@ class LeasedStream:
     def next_waiting(self, *, after_idx: int = -1) -> Chunk | None:
         """The waiting chunk with the lowest chunk_idx above ``after_idx``; ``None`` when there is none."""
         with self._folder.index.reading() as db:
-            idx = rows.first_waiting(db, self._key, after_idx=after_idx)
-            return None if idx is None else rows.chunk_at(db, self._key, idx)
+            return rows.first_waiting(db, self._key, after_idx=after_idx)
 
     def knows(self, data_id: str) -> bool:
         """Whether a stream of this spool has, or had, this data_id."""
@@ -70,7 +70,7 @@ class LeasedStream:
         return shards.read_wire_form(
             self._shard_path(chunk.chunk_idx),
             n=chunk.n,
-            chunk_size=self.stream().settings.chunk_size,
+            chunk_size=self._chunk_size,
             wire_bytes=chunk.wire_bytes,
             sha256=chunk.sha256,
         )
@@ -100,14 +100,8 @@ class LeasedStream:
         """
 
         def change(db: sqlite3.Connection) -> None:
-            cursor = db.execute(
-                "UPDATE chunks SET attempts = attempts + 1"
-                " WHERE stream_key = ? AND chunk_idx = ? AND state = 'spooled'",
-                (self._key, chunk.chunk_idx),
-            )
-            if cursor.rowcount != 1:
+            if not self._begin(db, chunk, detail):
                 raise ChunkMoved(f"chunk {chunk.chunk_idx} no longer waits to be sent")
-            self._record(db, "attempt_started", chunk.chunk_idx, detail)
 
         self._write("attempt", change)
 
@@ -115,17 +109,29 @@ class LeasedStream:
         """The upload did not lead to a receipt; the chunk goes on waiting."""
         self._write("attempt", lambda db: self._record(db, "attempt_failed", chunk.chunk_idx, detail))
 
-    def acknowledge(self, chunk: Chunk, receipt: Receipt) -> None:
-        """Record the destination's receipt.
+    def acknowledge(
+        self, chunk: Chunk, receipt: Receipt, *, then: Chunk | None = None, detail: dict[str, Any] | None = None
+    ) -> bool:
+        """Record the destination's receipt, and in the same commit the next attempt if that is about to begin.
 
-        Durability: on return the receipt is on stable storage; only then may the chunk be pruned.
+        Args:
+            chunk: a waiting one.
+            receipt: of its upload.
+            then: the chunk whose upload begins next, as with `attempt_started`; that costs no commit of its own.
+            detail: what the destination is told of it.
+
+        Returns:
+            Whether the attempt at ``then`` is on record; not when it no longer waits.
+
+        Durability: on return the receipt is on stable storage, and the attempt with it; only then may the chunk be
+            pruned, and only then may the next upload start.
 
         Raises:
-            LeaseLost: another worker has the stream; the receipt was not recorded.
-            ChunkMoved: the chunk was not waiting.
+            LeaseLost: another worker has the stream; nothing was recorded.
+            ChunkMoved: the chunk was not waiting; nothing was recorded.
         """
 
-        def change(db: sqlite3.Connection) -> None:
+        def change(db: sqlite3.Connection) -> bool:
             now = self._folder.clock.now_ms()
             event = rows.move_chunk(
                 db,
@@ -137,8 +143,19 @@ class LeasedStream:
             )
             rows.advance_watermark(db, self._key)
             self._record(db, event, chunk.chunk_idx, asdict(receipt), at_ms=now)
+            return then is not None and self._begin(db, then, detail)
 
-        self._write("acknowledge", change)
+        return self._write("acknowledge", change)
+
+    def _begin(self, db: sqlite3.Connection, chunk: Chunk, detail: dict[str, Any] | None) -> bool:
+        cursor = db.execute(
+            "UPDATE chunks SET attempts = attempts + 1"
+            " WHERE stream_key = ? AND chunk_idx = ? AND state = 'spooled'",
+            (self._key, chunk.chunk_idx),
+        )
+        if cursor.rowcount == 1:
+            self._record(db, "attempt_started", chunk.chunk_idx, detail)
+        return cursor.rowcount == 1
 
     def park(self, chunk: Chunk, reason: str) -> None:
         """Set the chunk aside, kept and visible, until a person retries or discards it."""

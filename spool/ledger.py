@@ -26,6 +26,9 @@ STATE_EVENTS = frozenset(
 )
 """What states and counters can be recomputed from; such a row comes with its change and in no other way."""
 
+Stored = tuple[int, int, str | None, int | None, str, str, bytes]
+"""A row as it is stored: seq, at_ms, stream_id, chunk_idx, event, detail as text, digest."""
+
 _COLUMNS = "seq, at_ms, stream_id, chunk_idx, event, detail, previous, digest"
 
 
@@ -146,6 +149,16 @@ def events(db: sqlite3.Connection, stream_id: str | None, *, after_seq: int, lim
     # Along the ledger from where the stream begins (the plus): its index is in another order, all to be sorted.
     where = "+stream_id = ? AND seq > ? ORDER BY seq LIMIT ?"
     return _events(db, where, (stream_id, max(after_seq, (first or 1) - 1), limit))
+
+
+def stored(db: sqlite3.Connection, *, after_seq: int, limit: int) -> list[Stored]:
+    """The same of the whole spool, as they are stored: for whoever copies rows and asks nothing of them."""
+    found = db.execute(
+        "SELECT seq, at_ms, stream_id, chunk_idx, event, detail, digest FROM ledger WHERE seq > ?"
+        " ORDER BY seq LIMIT ?",
+        (after_seq, limit),
+    )
+    return found.fetchall()
 
 
 def stream_events(db: sqlite3.Connection, stream_id: str, *, after_seq: int, limit: int) -> list[Event]:

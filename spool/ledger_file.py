@@ -55,12 +55,12 @@ class LedgerFile:
         """Append the rows that were committed since."""
         try:
             self._find_end(db)
-            while rows := ledger.events(db, None, after_seq=self._seq, limit=_PAGE):
-                lines = b"".join(line_of(row) for row in rows)
+            while rows := ledger.stored(db, after_seq=self._seq, limit=_PAGE):
+                lines = b"".join(_line(row[:-1], row[-1]) for row in rows)
                 self._disk.append(self.path, lines, at=self._size, label="ledger_file")
                 is_due = self._size // _SYNC_BYTES != (self._size + len(lines)) // _SYNC_BYTES
                 self._size += len(lines)
-                self._seq = rows[-1].seq
+                self._seq = rows[-1][0]
                 if is_due:
                     self.sync()
             self._is_failing = self.is_behind = False
@@ -120,8 +120,11 @@ class LedgerFile:
 def line_of(event: Event) -> bytes:
     """A row as its line."""
     text = json.dumps(event.detail, sort_keys=True, separators=(",", ":"))
-    covered = [event.seq, event.at_ms, event.stream_id, event.chunk_idx, event.event, text]
-    return f"{event.digest.hex()} {json.dumps(covered, separators=(',', ':'))}\n".encode()
+    return _line((event.seq, event.at_ms, event.stream_id, event.chunk_idx, event.event, text), event.digest)
+
+
+def _line(covered: tuple[object, ...], digest: bytes) -> bytes:
+    return f"{digest.hex()} {json.dumps(covered, separators=(',', ':'))}\n".encode()
 
 
 def rows_that_hold(path: Path) -> Generator[Event]:

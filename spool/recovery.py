@@ -196,10 +196,14 @@ def _settle_missing(folder: SpoolFolder, key: int, stream: Stream, on_disk: "arr
     while True:
         with folder.index.reading() as db:
             waiting = rows.waiting_after(db, key, after, limit=_PAGE)
-        for idx in waiting:
-            at = bisect_left(on_disk, idx, at)
-            if at == len(on_disk) or on_disk[at] != idx:
-                folder.write("recover_missing", partial(_park_missing, folder, key, stream, idx))
+        at = bisect_left(on_disk, waiting[0], at) if waiting else at
+        if on_disk[at : at + len(waiting)] == array("q", waiting):  # as almost always
+            at += len(waiting)
+        else:
+            for idx in waiting:
+                at = bisect_left(on_disk, idx, at)
+                if at == len(on_disk) or on_disk[at] != idx:
+                    folder.write("recover_missing", partial(_park_missing, folder, key, stream, idx))
         if len(waiting) < _PAGE:
             return
         after = waiting[-1]

@@ -13,6 +13,7 @@ from spool.states import CHUNK_MOVES, STREAM_MOVES, ChunkState, Move, StreamStat
 
 _CHUNK_EVENTS = {move.event: move for move in CHUNK_MOVES.values()}
 _STREAM_EVENTS = {move.event: move for move in STREAM_MOVES.values()}
+_SETTLED = (ChunkState.ACKNOWLEDGED, ChunkState.DISCARDED)
 _PART_EVENTS = ("part_asked", "part_opened", "part_closed")
 
 
@@ -66,7 +67,13 @@ class ToldChunk:
 
 @dataclass(slots=True, kw_only=True)
 class ToldStream:
-    """A stream as the ledger tells it; ``settings`` as stored in the index."""
+    """A stream as the ledger tells it.
+
+    Attributes:
+        settings: as stored in the index.
+        chunks: empty where they are only counted, see `Replay`.
+        unsettled: how many of them wait or are parked.
+    """
 
     settings: dict[str, Any]
     created_at_ms: int
@@ -80,6 +87,7 @@ class ToldStream:
     held: str | None = None
     readings: list[ClockReading] = field(default_factory=list)
     chunks: dict[int, ToldChunk] = field(default_factory=dict)
+    unsettled: int = 0
 
     def as_stream(self, stream_id: str) -> Stream:
         """As the index would have it, but for what follows from its chunks.
@@ -114,10 +122,13 @@ class Replay:
     Attributes:
         streams: by stream_id.
         faults: rows that cannot have happened, in words.
+        keeps_chunks: else chunks are only counted, as many as there may be, and whoever wants to know what became
+            of them asks `replay_chunks` about a few at a time.
     """
 
     streams: dict[str, ToldStream] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
+    keeps_chunks: bool = True
 
     def take(self, event: Event) -> None:
         """Let one more row happen. One that makes no sense is a fault and changes nothing."""
@@ -148,12 +159,25 @@ class Replay:
             return "the stream never began"
         if event.chunk_idx is None:
             return _stream_taken(stream, event)
-        return _chunk_taken(stream, event.chunk_idx, event)
+        fault = _counted(stream, event)
+        if fault is None and self.keeps_chunks:
+            fault = _chunk_taken(stream, event.chunk_idx, event)
+        return fault
 
 
 def replay(events: Iterable[Event]) -> Replay:
     """Let all rows happen, from the first."""
     told = Replay()
+    for event in events:
+        told.take(event)
+    return told
+
+
+def replay_chunks(stream_id: str, stream: ToldStream, events: Iterable[Event]) -> Replay:
+    """Let all rows about some chunks of a stream happen, and nothing else."""
+    told = Replay()
+    # That none came too late was seen when the stream's own rows happened among them.
+    told.streams[stream_id] = replace(stream, chunks={}, state=StreamState.OPEN, finalized_at_ms=None)
     for event in events:
         told.take(event)
     return told
@@ -173,11 +197,8 @@ def _stream_moved(stream: ToldStream, move: Move, event: Event) -> str | None:
     if stream.state not in move.expects:
         return f"the stream was {stream.state}"
     if move.becomes == StreamState.FINALIZED:
-        left = [
-            idx for idx, chunk in stream.chunks.items() if chunk.state in (ChunkState.SPOOLED, ChunkState.PARKED)
-        ]
-        if left:
-            return f"chunks {left[:5]} were waiting or parked"
+        if stream.unsettled:
+            return f"{stream.unsettled} of its chunks were waiting or parked"
         stream.finalized_at_ms = event.at_ms
     else:
         stream.sealed_at_ms = event.at_ms
@@ -232,6 +253,22 @@ def _part_taken(stream: ToldStream, event: Event) -> str | None:
     return None
 
 
+def _counted(stream: ToldStream, event: Event) -> str | None:
+    """A row about a chunk, as far as it concerns its stream."""
+    if event.event == "spooled" or (event.event == "recovered" and event.detail.get("what") != "set aside"):
+        is_late = (
+            stream.state is not StreamState.OPEN
+            if event.event == "spooled"
+            else stream.finalized_at_ms is not None
+        )
+        if is_late:
+            return f"the stream was {stream.state}"
+        stream.unsettled += 1
+    elif (move := _CHUNK_EVENTS.get(event.event)) is not None and move.becomes in _SETTLED:
+        stream.unsettled -= 1
+    return None
+
+
 def _chunk_taken(stream: ToldStream, idx: int, event: Event) -> str | None:
     if event.event == "recovered" and event.detail["what"] == "set aside":
         return None
@@ -254,11 +291,6 @@ def _chunk_taken(stream: ToldStream, idx: int, event: Event) -> str | None:
 def _entered(stream: ToldStream, idx: int, event: Event) -> str | None:
     if idx in stream.chunks:
         return "the chunk had entered before"
-    is_late = (
-        stream.state is not StreamState.OPEN if event.event == "spooled" else stream.finalized_at_ms is not None
-    )
-    if is_late:
-        return f"the stream was {stream.state}"
     facts = dict(event.detail)
     facts.pop("what", None)
     stream.chunks[idx] = ToldChunk(

@@ -7,6 +7,7 @@ Every function runs inside a transaction of its caller.
 import json
 import sqlite3
 from dataclasses import asdict, astuple
+from functools import lru_cache
 from typing import Any
 
 from spool.errors import ChunkMoved, IllegalTransition, SpoolDamaged, UnknownStream
@@ -153,6 +154,7 @@ def readings(db: sqlite3.Connection, stream_key: int) -> tuple[ClockReading, ...
     )
 
 
+@lru_cache(maxsize=256)
 def settings_from_json(text: str) -> StreamSettings:
     """The settings as stored in the index and in ``stream.json``.
 
@@ -269,21 +271,28 @@ def chunks_after(db: sqlite3.Connection, stream_key: int, after_idx: int, *, lim
     return select_chunks(db, where, (stream_key, after_idx), limit=limit)
 
 
-def first_waiting(db: sqlite3.Connection, stream_key: int, *, after_idx: int = -1) -> int | None:
-    """The chunk_idx of the first waiting chunk after one; ``None`` when there is none."""
-    found = waiting_after(db, stream_key, after_idx, limit=1)
-    return found[0] if found else None
+# By name: the planner prefers the table's own order, and would go through every acknowledged row.
+_WAITING = "FROM chunks c INDEXED BY chunks_waiting"
+
+
+def first_waiting(db: sqlite3.Connection, stream_key: int, *, after_idx: int = -1) -> Chunk | None:
+    """The first waiting chunk after one; ``None`` when there is none."""
+    row = db.execute(
+        f"SELECT {_CHUNK_COLUMNS} {_WAITING} JOIN streams s USING (stream_key)"
+        " WHERE c.stream_key = ? AND c.state = 'spooled' AND c.chunk_idx > ? ORDER BY c.chunk_idx LIMIT 1",
+        (stream_key, after_idx),
+    ).fetchone()
+    return _chunk(row) if row else None
 
 
 def waiting_after(db: sqlite3.Connection, stream_key: int, after_idx: int, *, limit: int) -> list[int]:
-    """The next so many waiting chunks of a stream, in order."""
-    # By name: the planner prefers the table's own order, and would go through every acknowledged row.
+    """The chunk_idx of the next so many waiting chunks of a stream, in order."""
     found = db.execute(
-        "SELECT chunk_idx FROM chunks INDEXED BY chunks_waiting"
-        " WHERE stream_key = ? AND chunk_idx > ? AND state = 'spooled' ORDER BY chunk_idx LIMIT ?",
+        f"SELECT c.chunk_idx {_WAITING} WHERE c.stream_key = ? AND c.state = 'spooled' AND c.chunk_idx > ?"
+        " ORDER BY c.chunk_idx LIMIT ?",
         (stream_key, after_idx, limit),
     )
-    return [int(idx) for (idx,) in found]
+    return [idx for (idx,) in found]
 
 
 def _chunk(row: tuple[Any, ...]) -> Chunk:

@@ -1,9 +1,10 @@
 """Whether the files of a spool are those that its index speaks of, to the last byte."""
 
+import contextlib
 import os
 import sqlite3
-import stat
 import time
+from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from spool.zarr_metadata import (
 )
 
 _PAGE = 1000
+_IDX_MAX = 2**63 - 1
 
 
 @dataclass(slots=True)
@@ -97,13 +99,13 @@ def _stream_problems(
     progress: Callable[[], None],
 ) -> Iterator[Problem]:
     yield from _document_problems(root, home, db, stream, read.settle_s)
-    array = array_path(home)
-    there = {idx for name in _names(array) if (idx := chunk_idx_of(name)) is not None}
+    folder = array_path(home)
+    there = _Shards(folder)
     doubtful: list[Problem] = []
     for chunk in _chunks(db, key):
-        path = array / shard_name(chunk.chunk_idx)
-        is_there = chunk.chunk_idx in there
-        there.discard(chunk.chunk_idx)
+        path = folder / shard_name(chunk.chunk_idx)
+        doubtful += _unknown(stream, root, folder, there.below(chunk.chunk_idx))
+        is_there = there.take(chunk.chunk_idx)
         if chunk.disk_bytes and (is_there or path.exists()):
             read.shards += 1
             read.bytes_read += chunk.disk_bytes
@@ -116,12 +118,43 @@ def _stream_problems(
         elif is_there:
             says = f"it is still there, although the chunk was {'pruned' if chunk.pruned_at_ms else chunk.state}"
             doubtful.append(_of(stream, chunk.chunk_idx, UNKNOWN, path, root, says))
-    doubtful += [
-        _of(stream, idx, UNKNOWN, array / shard_name(idx), root, "a shard that the index does not know")
-        for idx in sorted(there)
-    ]
+    doubtful += _unknown(stream, root, folder, there.rest())
     yield from _still(db, key, stream, root, doubtful, read.settle_s)
     yield from _strangers(root, home, stream)
+
+
+class _Shards:
+    """The shards that lie in a folder, gone through in order: eight bytes each."""
+
+    def __init__(self, folder: Path) -> None:
+        found = array("q")
+        with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+            found.extend(
+                idx for entry in entries if (idx := chunk_idx_of(entry.name)) is not None and idx <= _IDX_MAX
+            )
+        self._idxs = array("q", sorted(found))
+        self._at = 0
+
+    def below(self, idx: int) -> Iterator[int]:
+        """Those that come before one and were not taken."""
+        while self._at < len(self._idxs) and self._idxs[self._at] < idx:
+            self._at += 1
+            yield self._idxs[self._at - 1]
+
+    def take(self, idx: int) -> bool:
+        """Whether this one is there, after all below it were asked for."""
+        is_there = self._at < len(self._idxs) and self._idxs[self._at] == idx
+        self._at += is_there
+        return is_there
+
+    def rest(self) -> Iterator[int]:
+        """Those that were not taken."""
+        return self.below(_IDX_MAX + 1)
+
+
+def _unknown(stream: Stream, root: Path, folder: Path, idxs: Iterator[int]) -> Iterator[Problem]:
+    says = "a shard that the index does not know"
+    return (_of(stream, idx, UNKNOWN, folder / shard_name(idx), root, says) for idx in idxs)
 
 
 def _still(
@@ -132,8 +165,7 @@ def _still(
         time.sleep(settle_s)
     for problem in doubtful:
         path = root / problem.where
-        found = rows.select_chunks(db, "c.stream_key = ? AND c.chunk_idx = ?", (key, problem.chunk_idx))
-        chunk = found[0] if found else None
+        chunk = None if problem.chunk_idx is None else rows.chunk_at(db, key, problem.chunk_idx)
         is_there = path.exists()
         if chunk is None or not chunk.disk_bytes:
             if is_there:
@@ -190,31 +222,38 @@ def _strangers(root: Path, home: Path, stream: Stream) -> Iterator[Problem]:
         array_path(home): {"zarr.json"},
     }
     for folder, known in ours.items():
-        for name in _names(folder):
-            path = folder / name
-            is_part = name in known or (folder.name == ARRAY_NAME and chunk_idx_of(name) is not None)
-            if not is_part and not name.endswith((".aside", ".part", ".new")):
-                yield _of(stream, None, UNKNOWN, path, root, "it is no part of the stream")
-            elif is_part and not stat.S_ISREG(path.lstat().st_mode) and name not in (STORE_NAME, ARRAY_NAME):
-                yield _of(stream, None, UNKNOWN, path, root, "it is no plain file")
+        found = [
+            _of(stream, None, UNKNOWN, folder / name, root, says)
+            for name, is_plain in _entries(folder)
+            if (says := _strangeness(name, known, is_plain=is_plain, takes_shards=folder.name == ARRAY_NAME))
+        ]
+        yield from sorted(found, key=lambda problem: problem.where)
+
+
+def _strangeness(name: str, known: set[str], *, is_plain: bool, takes_shards: bool) -> str | None:
+    is_part = name in known or (takes_shards and chunk_idx_of(name) is not None)
+    if not is_part and not name.endswith((".aside", ".part", ".new")):
+        return "it is no part of the stream"
+    if is_part and not is_plain and name not in (STORE_NAME, ARRAY_NAME):
+        return "it is no plain file"
+    return None
+
+
+def _entries(folder: Path) -> Iterator[tuple[str, bool]]:
+    """Each name in a folder, and whether it is a plain file."""
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            yield entry.name, entry.is_file(follow_symlinks=False)
 
 
 def _chunks(db: sqlite3.Connection, key: int) -> Iterator[Chunk]:
     after = -1
     while True:
-        where = "c.stream_key = ? AND c.chunk_idx > ? ORDER BY c.chunk_idx"
-        page = rows.select_chunks(db, where, (key, after), limit=_PAGE)
+        page = rows.chunks_after(db, key, after, limit=_PAGE)
         yield from page
         if len(page) < _PAGE:
             return
         after = page[-1].chunk_idx
-
-
-def _names(folder: Path) -> list[str]:
-    try:
-        return sorted(os.listdir(folder))
-    except FileNotFoundError:
-        return []
 
 
 def _of(stream: Stream, idx: int | None, kind: str, path: Path, root: Path, says: str) -> Problem:

@@ -14,10 +14,11 @@ from spool.index import FORMAT_VERSION
 from spool.ledger_file import LEDGER_NAME, line_of
 from spool.model import Chunk, Event, Stream
 from spool.problems import DISAGREES, INDEX, LEDGER, LEDGER_FILE, Problem
-from spool.replay import Replay, ToldChunk, ToldStream
+from spool.replay import Replay, ToldChunk, ToldStream, replay_chunks
 from spool.states import ChunkState
 
 _PAGE = 1000
+_IDX_MAX = 2**63 - 1
 _STREAM_FACTS = (
     *("state", "parts", "unlinked", "held", "created_at_ms", "sealed_at_ms", "finalized_at_ms"),
     *("created_monotonic_ms", "boot_id", "clock_offset_ms", "clock_uncertainty_ms"),
@@ -37,7 +38,7 @@ class Found:
     events: int = 0
     last_whole_event: int = 0
     head: bytes = ledger.GENESIS
-    told: Replay = field(default_factory=Replay)
+    told: Replay = field(default_factory=lambda: Replay(keeps_chunks=False))
 
 
 def database_problems(db: sqlite3.Connection) -> Iterator[Problem]:
@@ -104,10 +105,11 @@ class _Follower:
         found = self._found
         while page := ledger.events(db, None, after_seq=found.events, limit=_PAGE):
             for event in page:
-                if not self._is_broken and (why := self._break(event)):
+                is_whole = event.digest == ledger.digest_of(event)
+                if not self._is_broken and (why := self._break(event, is_whole=is_whole)):
                     self._is_broken = True  # whatever follows commits to it
                     yield Problem(kind=LEDGER, where=INDEX_NAME, says=why)
-                if event.digest == ledger.digest_of(event):
+                if is_whole:
                     found.last_whole_event = event.seq
                 found.told.take(event)
                 found.events, found.head = event.seq, event.digest
@@ -119,12 +121,12 @@ class _Follower:
         """So far."""
         return self._found.events
 
-    def _break(self, event: Event) -> str | None:
+    def _break(self, event: Event, *, is_whole: bool) -> str | None:
         if event.seq != self._found.events + 1:
             return f"ledger row {self._found.events + 1} is missing"
         if event.previous != self._found.head:
             return f"ledger row {event.seq} does not commit to the row before it"
-        if event.digest != ledger.digest_of(event):
+        if not is_whole:
             return f"ledger row {event.seq} is not what its digest says: it was changed, or damaged"
         return None
 
@@ -184,23 +186,31 @@ def _stream_problems(
         yield from _facts_problems(rows.require_stream(db, stream_id)[1], told)
         yield from _compared(stream_id, None, "clock readings", list(rows.readings(db, key)), told.readings)
         yield from _totals_problems(db, key, stream_id)
-    seen: set[int] = set()
     after = -1
     while True:
         with _reading(db):
             yield from follower.catch_up(db, None)
-            where = "c.stream_key = ? AND c.chunk_idx > ? ORDER BY c.chunk_idx"
-            page = rows.select_chunks(db, where, (key, after), limit=_PAGE)
-            for chunk in page:
-                yield from _chunk_problems(chunk, told.chunks.get(chunk.chunk_idx))
-        seen.update(chunk.chunk_idx for chunk in page)
+            page = rows.chunks_after(db, key, after, limit=_PAGE)
+            end = page[-1].chunk_idx if len(page) == _PAGE else _IDX_MAX
+            events = ledger.chunk_events(db, stream_id, after + 1, end)
+        yield from _page_problems(stream_id, told, page, events, found)
+        found.chunks += len(page)
         if len(page) < _PAGE:
-            break
-        after = page[-1].chunk_idx
-    found.chunks += len(seen)
-    for idx in sorted(told.chunks.keys() - seen):
-        if not rows.select_chunks(db, "c.stream_key = ? AND c.chunk_idx = ?", (key, idx)):
-            yield _disagrees(stream_id, idx, "the ledger tells of it, and the index has no row")
+            return
+        after = end
+
+
+def _page_problems(
+    stream_id: str, told: ToldStream, page: list[Chunk], events: list[Event], found: Found
+) -> Iterator[Problem]:
+    """Some chunks' rows against what the ledger tells of them, both from one moment."""
+    again = replay_chunks(stream_id, told, events)
+    found.told.faults += again.faults
+    chunks = again.streams[stream_id].chunks
+    for chunk in page:
+        yield from _chunk_problems(chunk, chunks.get(chunk.chunk_idx))
+    for idx in sorted(chunks.keys() - {chunk.chunk_idx for chunk in page}):
+        yield _disagrees(stream_id, idx, "the ledger tells of it, and the index has no row")
 
 
 def _facts_problems(stream: Stream, told: ToldStream) -> Iterator[Problem]:

@@ -4,6 +4,8 @@ They are derived from the index and written again whenever the stream grows; rec
 """
 
 import json
+import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,9 @@ from spool.model import Stream
 STORE_NAME = "frames.zarr"
 ARRAY_NAME = "frames"
 
+_SHARD_NAME = re.compile(r"c\.(0|[1-9][0-9]{0,18})\.0\.0", re.ASCII)
+_LENGTH = 2**60  # stands for the number of frames; no array is so long
+
 
 def shard_name(chunk_idx: int) -> str:
     """The chunk key of a shard: flat, because the separator is a dot (two directories and fsyncs fewer)."""
@@ -21,11 +26,8 @@ def shard_name(chunk_idx: int) -> str:
 
 def chunk_idx_of(name: str) -> int | None:
     """The chunk_idx of a shard's file name; ``None`` for any other name."""
-    parts = name.split(".")
-    if len(parts) == 4 and parts[0] == "c" and parts[2:] == ["0", "0"] and parts[1].isdecimal():  # noqa: PLR2004 - the four parts of the key
-        idx = int(parts[1])
-        return idx if shard_name(idx) == name else None
-    return None
+    key = _SHARD_NAME.fullmatch(name)
+    return int(key[1]) if key else None
 
 
 def group_document(stream: Stream) -> bytes:
@@ -44,29 +46,45 @@ def array_document(stream: Stream, *, frame_count: int) -> bytes:
 
     Before the first chunk the frame size is not known; the array is then empty, ``(0, 1, 1)``.
     """
-    height, width = stream.height or 1, stream.width or 1
     settings = stream.settings
-    return _dump(
+    before, after = _around_the_length(
+        stream.stream_id,
+        (settings.chunk_size, stream.height or 1, stream.width or 1),
+        settings.fps,
+        settings.rotations_per_min,
+    )
+    return b"%b%d%b" % (before, frame_count, after)
+
+
+@lru_cache(maxsize=64, typed=True)
+def _around_the_length(
+    stream_id: str, shape: tuple[int, int, int], fps: float, rotations_per_min: float
+) -> tuple[bytes, bytes]:
+    """The array's document before and after its length, the one thing in it that changes with each push."""
+    chunk_size, height, width = shape
+    document = _dump(
         {
             "zarr_format": 3,
             "node_type": "array",
-            "shape": [frame_count, height, width],
+            "shape": [_LENGTH, height, width],
             "data_type": "uint8",
             "chunk_grid": {
                 "name": "regular",
-                "configuration": {"chunk_shape": [settings.chunk_size, height, width]},
+                "configuration": {"chunk_shape": [chunk_size, height, width]},
             },
             "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
             "fill_value": 0,
             "codecs": [_sharding(height, width)],
             "attributes": {
-                "fps": settings.fps,
-                "rotations_per_min": settings.rotations_per_min,
-                "stream_id": stream.stream_id,
+                "fps": fps,
+                "rotations_per_min": rotations_per_min,
+                "stream_id": stream_id,
             },
             "dimension_names": ["time", "y", "x"],
         }
     )
+    before, _, after = document.partition(b"%d" % _LENGTH)
+    return before, after
 
 
 def array_path(stream_folder: Path) -> Path:

@@ -166,7 +166,7 @@ def test_an_index_that_is_not_told_again_by_the_ledgers_file_is_found(
 def test_an_acknowledgement_that_is_committed_later_is_found(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    late: list[Callable[[], None]] = []
+    late: list[Callable[[], object]] = []
     honest, release = LeasedStream.acknowledge, LeasedStream.release
 
     def acknowledge(self: LeasedStream, chunk: Chunk, receipt: Receipt) -> None:

@@ -2,14 +2,15 @@
 
 import shutil
 import sqlite3
+import tracemalloc
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from spool import Chunk, Limits, Receipt, Spool
+from spool import Chunk, Limits, Receipt, Spool, audit, totals_of, verify
 from spool import index as index_module
 from spool.testing import some_frames
 from tools.bench.large_spools import make_large_spool
@@ -133,3 +134,57 @@ def test_a_call_takes_as_many_steps_with_many_delivered_chunks_as_with_few(
             call(spool)
             taken[count] = steps.count
     assert taken[LARGE] - taken[SMALL] < 60, taken
+
+
+def verified(root: Path) -> None:
+    assert verify(root, settle_s=0).is_sound
+
+
+def opened_and_closed(root: Path) -> None:
+    Spool(root).close()
+
+
+def added_up(root: Path) -> None:
+    with Spool(root) as spool:
+        assert totals_of(spool, "large-1").chunks > LARGE
+
+
+READERS = [verified, opened_and_closed, added_up]
+
+
+@pytest.mark.parametrize("read", READERS, ids=[read.__name__ for read in READERS])
+def test_memory_does_not_grow_with_the_chunks(
+    read: Callable[[Path], None], roots: dict[int, Path], tmp_path: Path
+) -> None:
+    twice = tmp_path / "twice"
+    make_large_spool(twice, acknowledged=LARGE, waiting=LARGE)
+    peaks = []
+    for root in (roots[LARGE], twice):
+        read(root)  # what is kept for good is kept from the first time on
+        tracemalloc.start()
+        try:
+            read(root)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    assert peaks[1] < 1.1 * peaks[0] + 64 * LARGE, peaks  # a number for each file: no row, no name
+
+
+def test_a_long_stream_is_told_along_indexes_and_nothing_is_sorted(
+    roots: dict[int, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    shutil.copytree(roots[SMALL], tmp_path / "spool")
+    with watched(tmp_path / "spool", monkeypatch) as (spool, steps):
+        for call in (push, claim, acknowledge, status):
+            call(spool)
+        ref = stream_id_of(spool)
+        assert len(list(spool.events(ref))) > SMALL
+        audit(spool, ref)
+        spool.prune()
+        asked = [one for one in steps.statements if one.startswith("SELECT")]
+    with closing(sqlite3.connect(tmp_path / "spool" / "index.sqlite3")) as db:
+        for statement in asked:
+            plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {statement}")]
+            assert not any("TEMP B-TREE" in step for step in plan), (statement, plan)
+            # The ledger's two ends are at hand; but chunks are never gone through from the first to the last.
+            assert not any(step.startswith(("SCAN c", "SCAN chunks")) for step in plan), (statement, plan)

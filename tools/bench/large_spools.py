@@ -110,7 +110,8 @@ class _Filling:
             " GROUP BY stream_key, state"
         )
         db.execute(
-            "UPDATE streams SET height = ?, width = ?, next_chunk_idx = ?, watermark = ? WHERE stream_key = ?",
+            "UPDATE streams SET height = ?, width = ?, next_chunk_idx = ?, watermark = ?, last_spooled_at_ms ="
+            " (SELECT max(spooled_at_ms) FROM chunks) WHERE stream_key = ?",
             (_HEIGHT, _WIDTH, self._count, self._acknowledged - 1, key),
         )
 
