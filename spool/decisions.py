@@ -31,11 +31,7 @@ def retry(
             ledger.append(db, "released", at_ms=now, stream_id=stream.stream_id, detail={"who": person()})
         if in_new_part and stream.parts and stream.parts[-1].closed_at_ms is None:
             parting.close(folder, db, key, stream, f"{person()} wished to go on in a new one")
-        if chunk_idxs is None:
-            where = "c.stream_key = ? AND c.state = 'parked' ORDER BY c.chunk_idx"
-            chosen = [chunk.chunk_idx for chunk in rows.select_chunks(db, where, (key,))]
-        else:
-            chosen = sorted(set(chunk_idxs))
+        chosen = rows.parked(db, key) if chunk_idxs is None else sorted(set(chunk_idxs))
         _move(db, folder, ref, chosen, "retry", {"who": person()}, parked_reason=None)
         return chosen
 

@@ -295,6 +295,16 @@ def waiting_after(db: sqlite3.Connection, stream_key: int, after_idx: int, *, li
     return [idx for (idx,) in found]
 
 
+def parked(db: sqlite3.Connection, stream_key: int) -> list[int]:
+    """The chunk_idx of each parked chunk of a stream, in order."""
+    found = db.execute(
+        "SELECT chunk_idx FROM chunks INDEXED BY chunks_parked WHERE stream_key = ? AND state = 'parked'"
+        " ORDER BY chunk_idx",
+        (stream_key,),
+    )
+    return [idx for (idx,) in found]
+
+
 def _chunk(row: tuple[Any, ...]) -> Chunk:
     return Chunk(
         chunk_idx=row[0],

@@ -73,6 +73,7 @@ CREATE TABLE chunks (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX chunks_waiting ON chunks (stream_key, chunk_idx) WHERE state = 'spooled';
+CREATE INDEX chunks_parked ON chunks (stream_key, chunk_idx) WHERE state = 'parked';
 CREATE INDEX chunks_prunable ON chunks (acknowledged_at_ms) WHERE state = 'acknowledged' AND disk_bytes > 0;
 
 -- Counts per state, kept by the triggers below so that no question about totals reads a million rows.

@@ -339,6 +339,11 @@ class Spool:
                 return
             after = page[-1].chunk_idx
 
+    def parked(self, ref: str) -> list[int]:
+        """The chunk_idx of each parked chunk of a stream, in order; found without going through the others."""
+        with self._folder.index.reading() as db:
+            return rows.parked(db, rows.require_stream(db, ref)[0])
+
     def frames(self, chunk: Chunk) -> NDArray[np.uint8]:
         """The frames of a chunk as they were recorded, uint8 ``(n, height, width)``, owned by the caller.
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from spool import Chunk, Limits, Receipt, Spool, audit, totals_of, verify
+from spool import Chunk, LeasedStream, Limits, Receipt, Spool, audit, totals_of, verify
 from spool import index as index_module
 from spool.testing import some_frames
 from tools.bench.large_spools import make_large_spool
@@ -68,12 +68,12 @@ def stream_id_of(spool: Spool) -> str:
     return spool.streams()[0].stream_id
 
 
-def next_waiting(spool: Spool) -> Chunk:
+def next_waiting(spool: Spool) -> tuple[LeasedStream, Chunk]:
     lease = spool.lease(stream_id_of(spool), "worker", ttl_s=60)
     assert lease is not None
     chunk = lease.next_waiting()
     assert chunk is not None
-    return chunk
+    return lease, chunk
 
 
 def push(spool: Spool) -> None:
@@ -82,19 +82,13 @@ def push(spool: Spool) -> None:
 
 
 def claim(spool: Spool) -> None:
-    lease = spool.lease(stream_id_of(spool), "worker", ttl_s=60)
-    assert lease is not None
-    chunk = lease.next_waiting()
-    assert chunk is not None
+    lease, chunk = next_waiting(spool)
     lease.attempt_started(chunk)
     lease.stream()
 
 
 def acknowledge(spool: Spool) -> None:
-    lease = spool.lease(stream_id_of(spool), "worker", ttl_s=60)
-    assert lease is not None
-    chunk = lease.next_waiting()
-    assert chunk is not None
+    lease, chunk = next_waiting(spool)
     lease.acknowledge(chunk, RECEIPT)
 
 

@@ -39,8 +39,7 @@ def command(
         if chunks:
             chosen_chunks(spool, ref, chunks, allowed=(ChunkState.PARKED,), verb="retried")
         if dry_run:
-            parked = [chunk.chunk_idx for chunk in spool.chunks(ref) if chunk.state is ChunkState.PARKED]
-            retried = sorted(set(chunks)) or parked
+            retried = sorted(set(chunks)) or spool.parked(ref)
         else:
             retried = spool.retry(ref, chunks or None, in_new_part=in_new_part)
         root = spool.root
