@@ -86,7 +86,8 @@ class Intake:
         """See `Spool.push`."""
         idx = checks.accept_chunk_idx(chunk_idx)
         with self._folder.index.reading() as db:
-            _, stream = require_open(db, ref)
+            key, stream = require_open(db, ref)
+            is_new, used_bytes = rows.chunk_at(db, key, idx) is None, rows.disk_bytes(db)
         array = checks.accept_frames(frames, stream)
         moment = self._folder.clock.moment()
         now = moment.at_ms
@@ -109,22 +110,19 @@ class Intake:
             wire_bytes=0,
         )
         try:
-            return self._push_at_once(draft, array) or self._push_with_care(draft, array)
+            chunk = self._push_at_once(draft, array, used_bytes) if is_new else None
+            return chunk or self._push_with_care(draft, array)
         except OSError as error:
             raise translated(error, f"chunk {idx} could not be stored") from error
 
-    def _push_at_once(self, draft: shards.Description, array: NDArray[np.uint8]) -> Chunk | None:
+    def _push_at_once(self, draft: shards.Description, array: NDArray[np.uint8], used_bytes: int) -> Chunk | None:
         """Steps 1 to 3 for a new chunk that fits for certain: it is written while it is encoded.
 
         Returns:
-            ``None`` when it may not fit, or is not new; nothing has changed then.
+            ``None`` when it may not fit; nothing has changed then.
         """
         size_max = file_bytes_max(array, draft.chunk_size)
-        with self._folder.index.reading() as db:
-            key, _ = rows.require_stream(db, draft.stream_id)
-            is_new = _chunk_at(db, key, draft.chunk_idx) is None
-            used = rows.disk_bytes(db)
-        if not is_new or self._folder.missing_reserve_bytes or self._lacking(size_max, used) > 0:
+        if self._folder.missing_reserve_bytes or self._lacking(size_max, used_bytes) > 0:
             return None
         encoding = self._encoding(array)
         pieces = encoding.pieces(draft)
@@ -191,7 +189,7 @@ class Intake:
             with self._folder.writing("push") as db:
                 key, stream = require_open(db, description.stream_id)
                 checks.require_same_size(stream, description.height, description.width)
-                before = _chunk_at(db, key, description.chunk_idx)
+                before = rows.chunk_at(db, key, description.chunk_idx)
                 if before is None:
                     return self._enter(db, key, stream, part, description, aside)
                 if before.sha256 == description.sha256 and not self._is_kept(stream, before):
@@ -274,7 +272,7 @@ class Intake:
             event = "restored"
         detail = {"why": "its file was gone or damaged, and the same frames were pushed again"}
         ledger.append(db, event, at_ms=now, stream_id=chunk.stream_id, chunk_idx=chunk.chunk_idx, detail=detail)
-        restored = _chunk_at(db, key, chunk.chunk_idx)
+        restored = rows.chunk_at(db, key, chunk.chunk_idx)
         assert restored is not None
         return restored
 
@@ -289,7 +287,7 @@ class Intake:
 
         def take_back(db: sqlite3.Connection) -> None:
             key, stream = rows.require_stream(db, description.stream_id)
-            if _chunk_at(db, key, description.chunk_idx) is None:
+            if rows.chunk_at(db, key, description.chunk_idx) is None:
                 path = self._folder.shard_path(description.stream_id, description.chunk_idx)
                 if aside and aside[0].exists():
                     self._folder.disk.rename(aside[0], path, label="push_undo")
@@ -312,7 +310,7 @@ class Intake:
         idx = description.chunk_idx
         with self._folder.index.reading() as db:
             key, stream = rows.require_stream(db, description.stream_id)
-            chunk = _chunk_at(db, key, idx)
+            chunk = rows.chunk_at(db, key, idx)
         if chunk is None:
             return None
         if chunk.state == ChunkState.DISCARDED:
@@ -327,7 +325,7 @@ class Intake:
         """A chunk whose file is lost gets back the very file it had: its times are those of its row."""
         with self._folder.index.reading() as db:
             key, _ = rows.require_stream(db, description.stream_id)
-            chunk = _chunk_at(db, key, description.chunk_idx)
+            chunk = rows.chunk_at(db, key, description.chunk_idx)
         if chunk is None:
             return description
         return replace(
@@ -424,8 +422,3 @@ def require_open(db: sqlite3.Connection, ref: str) -> tuple[int, Stream]:
     if found[1].state != StreamState.OPEN:
         raise StreamSealed(f"stream {ref} is {found[1].state}: no more chunks can come")
     return found
-
-
-def _chunk_at(db: sqlite3.Connection, stream_key: int, chunk_idx: int) -> Chunk | None:
-    found = rows.select_chunks(db, "c.stream_key = ? AND c.chunk_idx = ?", (stream_key, chunk_idx))
-    return found[0] if found else None

@@ -15,6 +15,7 @@ from spool import (
     ChunkConflict,
     ChunkState,
     FramesRejected,
+    Limits,
     Receipt,
     Spool,
     SpoolError,
@@ -22,7 +23,7 @@ from spool import (
     StreamSealed,
     UnknownStream,
 )
-from spool.testing import FakeClock, FaultyDisk, check_invariants, some_frames, some_settings
+from spool.testing import FakeClock, FaultyDisk, check_invariants, some_frames, some_settings, wire_sha256
 
 RECEIPT = Receipt(status=200, etag="e", confirmed=True, at_ms=1)
 
@@ -177,11 +178,14 @@ def test_an_acknowledged_chunk_pushed_again_is_not_sent_again(
 def test_the_same_frames_encoded_by_another_zstd_are_still_the_same(
     spool: Spool, stream: Stream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = spool.push(stream.stream_id, 0, some_frames())
-    monkeypatch.setattr("spool.shards.ZSTD_LEVEL", 19)
-    assert spool.push(stream.stream_id, 0, some_frames()) == first
-    with pytest.raises(ChunkConflict):
-        spool.push(stream.stream_id, 0, some_frames(seed=3))
+    frames = some_frames(4, 40, 60)
+    first = spool.push(stream.stream_id, 0, frames)
+    monkeypatch.setattr("spool.frame_codec.ZSTD_LEVEL", 19)
+    assert wire_sha256(frames) != first.sha256
+    with Spool(spool.root, limits=Limits(min_free_bytes=0)) as later:
+        assert later.push(stream.stream_id, 0, frames) == first
+        with pytest.raises(ChunkConflict):
+            later.push(stream.stream_id, 0, some_frames(4, 40, 60, seed=3))
 
 
 def test_a_discarded_chunk_does_not_come_back(spool: Spool, stream: Stream) -> None:
