@@ -100,8 +100,14 @@ class LeasedStream:
         """
 
         def change(db: sqlite3.Connection) -> None:
-            if not self._begin(db, chunk, detail):
+            cursor = db.execute(
+                "UPDATE chunks SET attempts = attempts + 1"
+                " WHERE stream_key = ? AND chunk_idx = ? AND state = 'spooled'",
+                (self._key, chunk.chunk_idx),
+            )
+            if cursor.rowcount != 1:
                 raise ChunkMoved(f"chunk {chunk.chunk_idx} no longer waits to be sent")
+            self._record(db, "attempt_started", chunk.chunk_idx, detail)
 
         self._write("attempt", change)
 
@@ -109,29 +115,17 @@ class LeasedStream:
         """The upload did not lead to a receipt; the chunk goes on waiting."""
         self._write("attempt", lambda db: self._record(db, "attempt_failed", chunk.chunk_idx, detail))
 
-    def acknowledge(
-        self, chunk: Chunk, receipt: Receipt, *, then: Chunk | None = None, detail: dict[str, Any] | None = None
-    ) -> bool:
-        """Record the destination's receipt, and in the same commit the next attempt if that is about to begin.
+    def acknowledge(self, chunk: Chunk, receipt: Receipt) -> None:
+        """Record the destination's receipt.
 
-        Args:
-            chunk: a waiting one.
-            receipt: of its upload.
-            then: the chunk whose upload begins next, as with `attempt_started`; that costs no commit of its own.
-            detail: what the destination is told of it.
-
-        Returns:
-            Whether the attempt at ``then`` is on record; not when it no longer waits.
-
-        Durability: on return the receipt is on stable storage, and the attempt with it; only then may the chunk be
-            pruned, and only then may the next upload start.
+        Durability: on return the receipt is on stable storage; only then may the chunk be pruned.
 
         Raises:
-            LeaseLost: another worker has the stream; nothing was recorded.
-            ChunkMoved: the chunk was not waiting; nothing was recorded.
+            LeaseLost: another worker has the stream; the receipt was not recorded.
+            ChunkMoved: the chunk was not waiting.
         """
 
-        def change(db: sqlite3.Connection) -> bool:
+        def change(db: sqlite3.Connection) -> None:
             now = self._folder.clock.now_ms()
             event = rows.move_chunk(
                 db,
@@ -143,19 +137,8 @@ class LeasedStream:
             )
             rows.advance_watermark(db, self._key)
             self._record(db, event, chunk.chunk_idx, asdict(receipt), at_ms=now)
-            return then is not None and self._begin(db, then, detail)
 
-        return self._write("acknowledge", change)
-
-    def _begin(self, db: sqlite3.Connection, chunk: Chunk, detail: dict[str, Any] | None) -> bool:
-        cursor = db.execute(
-            "UPDATE chunks SET attempts = attempts + 1"
-            " WHERE stream_key = ? AND chunk_idx = ? AND state = 'spooled'",
-            (self._key, chunk.chunk_idx),
-        )
-        if cursor.rowcount == 1:
-            self._record(db, "attempt_started", chunk.chunk_idx, detail)
-        return cursor.rowcount == 1
+        self._write("acknowledge", change)
 
     def park(self, chunk: Chunk, reason: str) -> None:
         """Set the chunk aside, kept and visible, until a person retries or discards it."""

@@ -7,7 +7,6 @@ import pytest
 
 from spool import (
     Chunk,
-    ChunkMoved,
     ChunkState,
     IllegalTransition,
     LeasedStream,
@@ -18,7 +17,7 @@ from spool import (
     Stream,
     StreamState,
 )
-from spool.testing import FakeClock, FaultyDisk, check_invariants, some_frames, some_reading, some_settings
+from spool.testing import FakeClock, check_invariants, some_frames, some_reading, some_settings
 
 RECEIPT = Receipt(
     status=200,
@@ -172,35 +171,6 @@ def test_the_next_chunk_can_be_prepared_before_the_first_is_acknowledged(spool: 
     assert following is not None
     assert following.chunk_idx == 4
     assert lease.next_waiting(after_idx=4) is None
-
-
-def test_a_receipt_and_the_next_attempt_are_one_commit(spool: Spool, stream: Stream, disk: FaultyDisk) -> None:
-    first, second, third = push(spool, stream, [0, 1, 2])
-    lease = leased(spool, stream)
-    lease.attempt_started(first)
-    before = len(disk.labels())
-    assert lease.acknowledge(first, RECEIPT, then=second, detail={"data_id": "data-1"})
-    assert [label for label in disk.labels()[before:] if label.endswith(".commit")] == ["acknowledge.commit"]
-    told = [(event.chunk_idx, event.event, event.detail) for event in spool.events()][-2:]
-    assert (told[0][:2], told[1]) == ((0, "acknowledged"), (1, "attempt_started", {"data_id": "data-1"}))
-    spool.discard(stream.stream_id, [2], why="dark")
-    assert not lease.acknowledge(second, RECEIPT, then=third), "a person has decided meanwhile"
-    assert spool.stream(stream.stream_id).watermark == 1
-    check_invariants(spool)
-
-
-def test_a_receipt_that_does_not_count_begins_no_attempt(spool: Spool, stream: Stream, clock: FakeClock) -> None:
-    first, second = push(spool, stream, [0, 1])
-    old = leased(spool, stream)
-    clock.advance_s(60)
-    new = leased(spool, stream, "other")
-    with pytest.raises(LeaseLost):
-        old.acknowledge(first, RECEIPT, then=second)
-    new.acknowledge(first, RECEIPT)
-    with pytest.raises(ChunkMoved):
-        new.acknowledge(first, RECEIPT, then=second)
-    assert "attempt_started" not in [event.event for event in spool.events()]
-    check_invariants(spool)
 
 
 @pytest.mark.parametrize(
