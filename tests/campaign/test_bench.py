@@ -1,0 +1,89 @@
+"""The harness measures what it says, and its result is complete; how fast anything is, is no claim of a test."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tools.bench import run
+from tools.bench.measuring import Comparison, Target, compare, in_turns
+from tools.bench.rows import ROWS
+from tools.bench.sessions import OURS, PEER
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_every_row_has_its_figures_without_the_peer(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored = tmp_path / "result.json"
+    asked = [name, "--quick", "--repeats", "1", "--work", str(tmp_path / "work"), "--json", str(stored)]
+    assert run.main(asked) == 0, capsys.readouterr().out
+    told = json.loads(stored.read_text("utf-8"))
+    assert told["failures"] == []
+    found = [Comparison.from_json(one) for one in told["rows"]]
+    assert found
+    for one in found:
+        assert one.row == name
+        assert one.contender(OURS) is not None
+        for contender in one.contenders:
+            assert contender.low <= contender.median <= contender.high
+            assert contender.low > 0 or one.row == "memory"
+        assert one.target is not None
+        here = all(one.contender(name) is not None for name in one.target.to)
+        assert (one.ratio is not None) == (one.met is not None) == here
+        assert here or any(name in said for name in one.target.to for said in one.absent)
+    assert str(found[0]) in capsys.readouterr().out
+    assert list((tmp_path / "work").glob("session-*")) == []
+
+
+def test_what_is_not_there_is_named_and_not_guessed(tmp_path: Path) -> None:
+    stored = tmp_path / "result.json"
+    nobody = str(tmp_path / "no-such-python")
+    run.main(["push", "--quick", "--repeats", "1", "--peer", nobody, "--json", str(stored)])
+    told = json.loads(stored.read_text("utf-8"))
+    assert told["versions"]["atomscale"] is None
+    for one in map(Comparison.from_json, told["rows"]):
+        assert [each.name for each in one.contenders] == [OURS]
+        assert (one.ratio, one.met) == (None, None)
+        assert any(PEER in said for said in one.absent)
+
+
+def test_a_row_that_cannot_be_measured_is_told_and_the_others_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    empty = tmp_path / "no-images"
+    empty.mkdir()
+    stored = tmp_path / "result.json"
+    asked = ["limit", "start", "--quick", "--repeats", "1", "--frames", str(empty), "--json", str(stored)]
+    assert run.main(asked) == 1
+    told = json.loads(stored.read_text("utf-8"))
+    assert [one["row"] for one in told["failures"]] == ["limit"]
+    assert {one["row"] for one in told["rows"]} == {"start"}
+    assert "NOT MEASURED" in capsys.readouterr().out
+
+
+def test_contenders_take_turns_and_the_first_repeats_are_dropped() -> None:
+    seen: list[str] = []
+
+    def play(name: str) -> int:
+        seen.append(name)
+        return len(seen)
+
+    found = in_turns({"a": lambda: play("a"), "b": lambda: play("b")}, repeats=2, warm_ups=1)
+    assert seen == ["a", "b", "b", "a", "a", "b"]
+    assert found == {"a": [4, 5], "b": [3, 6]}
+
+
+def test_a_ratio_is_that_of_medians_and_of_several_limits_the_stricter_counts() -> None:
+    figures = {"ours": [9.0, 10.0, 90.0], "one": [20.0], "other": [8.0]}
+    more = compare("r", "c", "MB/s", figures, target=Target(of="ours", to=("one", "other"), at_least=1.25))
+    assert (more.ratio, more.met) == (1.25, True)
+    less = compare("r", "c", "s", figures, target=Target(of="ours", to=("one", "other"), at_most=0.4))
+    assert (less.ratio, less.met) == (0.5, False)
+    assert Comparison.from_json(json.loads(json.dumps(less.to_json()))) == less
+    assert "MISSED" in str(less)
+
+
+def test_a_contender_without_figures_is_a_fault_and_no_result() -> None:
+    with pytest.raises(ValueError, match="no figures of ours"):
+        compare("r", "c", "s", {"ours": []})

@@ -1,0 +1,1 @@
+"""How fast it is, against the official client and against the machine; started by ``run.py``."""
