@@ -1,0 +1,1 @@
+"""Benchmarks: how quick it is, and that it stays so."""
