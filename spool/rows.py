@@ -26,6 +26,14 @@ _CHUNK_COLUMNS = (
     " c.pruned_at_ms, s.stream_id, c.monotonic_ms, c.boot_id"
 )
 
+_STORED = (
+    *("stream_key", "chunk_idx", "state", "n", "wire_bytes", "sha256", "disk_bytes", "capture_start_ms_utc"),
+    *("monotonic_ms", "boot_id", "spooled_at_ms", "attempts", "acknowledged_at_ms", "receipt", "parked_reason"),
+    "pruned_at_ms",
+)
+INSERT_CHUNK = f"INSERT INTO chunks ({', '.join(_STORED)}) VALUES ({', '.join(f':{name}' for name in _STORED)})"  # noqa: S608 - our names
+"""Takes what `chunk_columns` gives."""
+
 
 def find_stream(db: sqlite3.Connection, ref: str) -> tuple[int, Stream] | None:
     """The stream with this stream_id, or with this data_id of any of its parts, and its key."""
@@ -200,7 +208,16 @@ def _stream(db: sqlite3.Connection, row: tuple[Any, ...]) -> Stream:
 
 def insert_chunk(db: sqlite3.Connection, stream_key: int, chunk: Chunk) -> None:
     """Add a chunk's row and let the stream grow with it."""
-    columns = {
+    db.execute(INSERT_CHUNK, chunk_columns(stream_key, chunk))
+    db.execute(
+        "UPDATE streams SET height = ?, width = ?, next_chunk_idx = max(next_chunk_idx, ?) WHERE stream_key = ?",
+        (chunk.height, chunk.width, chunk.chunk_idx + 1, stream_key),
+    )
+
+
+def chunk_columns(stream_key: int, chunk: Chunk) -> dict[str, object]:
+    """A chunk as `INSERT_CHUNK` wants it."""
+    return {
         "stream_key": stream_key,
         "chunk_idx": chunk.chunk_idx,
         "state": chunk.state,
@@ -218,14 +235,6 @@ def insert_chunk(db: sqlite3.Connection, stream_key: int, chunk: Chunk) -> None:
         "parked_reason": chunk.parked_reason,
         "pruned_at_ms": chunk.pruned_at_ms,
     }
-    db.execute(
-        f"INSERT INTO chunks ({', '.join(columns)}) VALUES ({_marks(tuple(columns))})",  # noqa: S608 - our names
-        tuple(columns.values()),
-    )
-    db.execute(
-        "UPDATE streams SET height = ?, width = ?, next_chunk_idx = max(next_chunk_idx, ?) WHERE stream_key = ?",
-        (chunk.height, chunk.width, chunk.chunk_idx + 1, stream_key),
-    )
 
 
 def select_chunks(
