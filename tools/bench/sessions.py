@@ -75,7 +75,9 @@ class Bench:
     def kinds(self) -> list[Frames]:
         """A chunk of each kind of frames that can be had."""
         n = self.amount(240, 4)
-        made = [making.poisson(self.work, n), making.white(self.work, n)]
+        made = [making.poisson(self.work, n)]
+        if not self.quick:
+            made.append(making.white(self.work, n))
         if self.images is not None:
             made.append(making.real(self.work, self.amount(64, 4), self.images))
         return made
@@ -128,7 +130,7 @@ class Session:
         started = Producer(client, self.bench.peer if client == PEER else Path(sys.executable))
         self._open.callback(started.end)
         started.ask("load", path=str(frames.path))
-        started.ask(
+        opened = started.ask(
             "open",
             url=url or self.sink.url,
             key=self.sink.api_key,
@@ -139,6 +141,7 @@ class Session:
             chunk_size=frames.n,
             streams=streams,
         )
+        started.data_ids = tuple(opened["data_ids"])
         return started
 
     def worker(
@@ -193,6 +196,7 @@ class Producer:
         )
         self.client = client
         self.pid = self._process.pid
+        self.data_ids: tuple[str, ...] = ()
 
     def ask(self, do: str, **arguments: object) -> dict[str, Any]:
         """Let it do something, and wait for the answer.
