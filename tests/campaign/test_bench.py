@@ -1,12 +1,16 @@
 """The harness measures what it says, and its result is complete; how fast anything is, is no claim of a test."""
 
 import json
+import re
 from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 
 from tools.bench import run
 from tools.bench.measuring import Comparison, Target, compare, in_turns
+from tools.bench.page import write
 from tools.bench.rows import ROWS
 from tools.bench.sessions import OURS, PEER
 
@@ -53,6 +57,66 @@ def test_a_row_that_cannot_be_measured_is_told_and_the_others_go_on(
     assert [one["row"] for one in told["failures"]] == ["limit"]
     assert {one["row"] for one in told["rows"]} == {"index"}
     assert "NOT MEASURED" in capsys.readouterr().out
+
+
+def _result(*comparisons: Comparison) -> dict[str, Any]:
+    return {
+        "format": 1,
+        "at": "2026-11-24T12:00:00Z",
+        "repeats": 5,
+        "quick": False,
+        "asked": ["all"],
+        "real_frames": True,
+        "machine": {
+            "cpu": "<fast> & cheap",
+            "cores": 2,
+            "memory_gib": 8.0,
+            "system": "Linux",
+            "file_system": "ext4",
+        },
+        "versions": {"python": "3.11.0", "framespool": "1.0", "commit": "abc", "atomscale": None},
+        "rows": [one.to_json() for one in comparisons],
+        "failures": [{"row": "cpu", "why": "OSError: it rained"}],
+    }
+
+
+def test_the_page_shows_what_was_stored_and_its_pictures_suit_light_and_dark(tmp_path: Path) -> None:
+    peer = Target(of=OURS, to=(PEER,), at_least=2.0)
+    limit = Target(of=OURS, to=("a second",), at_most=1.0)
+    result = _result(
+        compare("push", "white", "MB/s", {OURS: [100.0, 300.0, 200.0]}, target=peer, absent=[f"{PEER} (no)"]),
+        compare("opening", "status", "s", {OURS: [0.5], "a second": [1.0]}, target=limit),
+        compare("opening", "audit", "s", {OURS: [2.5], "a second": [1.0]}, target=limit),
+    )
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "performance-gone.svg").write_text("", "utf-8")
+    write(result, tmp_path)
+    page = (tmp_path / "performance.md").read_text("utf-8")
+    for said in (
+        "Of 2 targets 1 are met.",
+        "| white | framespool 200 (100 … 300) MB/s |  | ≥ 2 | not compared |",
+        "| status | framespool 0.5, a second 1 s | 0.50 | ≤ 1 | met |",
+        "| audit | framespool 2.5, a second 1 s | 2.50 | ≤ 1 | **missed** |",
+        "* `cpu`: OSError: it rained",
+        f"* {PEER} (no)",
+        "run.py all --repeats 5 --frames FOLDER --json result.json",
+    ):
+        assert said in page
+    pictures = sorted((tmp_path / "pictures").iterdir())
+    assert [one.name for one in pictures] == [
+        f"performance-{name}.svg" for name in ("opening", "overview", "push")
+    ]
+    for picture in pictures:
+        assert f"](pictures/{picture.name})" in page
+        text = picture.read_text("utf-8")
+        assert ET.fromstring(text).tag.endswith("svg")
+        assert "prefers-color-scheme:dark" in text
+        assert "#010203" not in text  # the stand-ins are gone
+        assert "<text" in text
+        assert all("fill:" in text for text in re.findall("<text[^>]*>", text))
+    before = [one.read_bytes() for one in pictures]
+    write(result, tmp_path)
+    assert [one.read_bytes() for one in pictures] == before
 
 
 def test_contenders_take_turns_and_the_first_repeats_are_dropped() -> None:

@@ -22,7 +22,7 @@ class Delivery:
 
 def throughput(bench: Bench) -> list[Comparison]:
     """From the first push until the stream is finalized, uploading from the start."""
-    played = _played(bench, chunks=bench.amount(40, 3))
+    played = _played(bench, chunks=bench.amount(30, 3))
     rates = {name: [one.raw_bytes / _MB / one.whole_s for one in found] for name, found in played.items()}
     target = Target(of=OURS, to=(PEER,), at_least=1.5)
     return [compare("throughput", "poisson", "MB/s", rates, target=target, absent=bench.absent)]
@@ -30,7 +30,7 @@ def throughput(bench: Bench) -> list[Comparison]:
 
 def worst_push(bench: Bench) -> list[Comparison]:
     """The pushes of a stream that is uploaded at full speed: the worst, and for comparison the others."""
-    played = _played(bench, chunks=bench.amount(40, 3))
+    played = _played(bench, chunks=bench.amount(30, 3))
     found = []
     for case, of in (("the worst", max), ("99 of 100 are quicker", _p99), ("the median", statistics.median)):
         figures = {name: [1000 * of(one.push_s) for one in each] for name, each in played.items()}

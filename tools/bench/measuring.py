@@ -92,7 +92,7 @@ class Comparison:
 
     def __str__(self) -> str:
         figures = [
-            f"{one.name} {_short(one.median)} ({_short(one.low)} … {_short(one.high)})" for one in self.contenders
+            f"{one.name} {short(one.median)} ({short(one.low)} … {short(one.high)})" for one in self.contenders
         ]
         said = f"{self.row}, {self.case}: {', '.join(figures)} {self.unit}"
         if self.target is not None and self.ratio is not None:
@@ -177,5 +177,6 @@ def compare(
     )
 
 
-def _short(figure: float) -> str:
+def short(figure: float) -> str:
+    """The figure with about three digits."""
     return f"{figure:.0f}" if abs(figure) >= 100 else f"{figure:.3g}"  # noqa: PLR2004 - three digits

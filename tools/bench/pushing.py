@@ -86,6 +86,8 @@ def _pushes(bench: Bench, client: str, frames: Frames, *, is_uploading: bool) ->
             producer.push(bench.amount(3, 1), counts=False)
             if is_uploading:
                 session.wait_until(lambda: session.received() > 0, f"the first chunk of {client} at the sink")
+            else:
+                session.wait_until(session.was_refused, f"{client} to ask for an upload")
             return producer.push(bench.amount(5, 2))
 
     return play

@@ -3,7 +3,8 @@
 It prints each ratio with its target and whether that is met. A target that is missed is no error, for machines
 differ and other work goes on; the exit code is 1 only when something could not be measured.
 
-``run.py install-peer DIR`` makes an environment with the official client, for ``--peer DIR/bin/python``.
+* ``run.py install-peer DIR`` makes an environment with the official client, for ``--peer DIR/bin/python``.
+* ``run.py page FILE`` writes docs/performance.md and its pictures from what ``--json FILE`` has stored.
 """
 
 import argparse
@@ -34,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["install-peer"]:
         return _install_peer(given[1:])
+    if given[:1] == ["page"]:
+        return _write_page(given[1:])
     asked = _parser().parse_args(given)
     names = list(ROWS) if "all" in asked.rows else list(dict.fromkeys(asked.rows))
     peer = usable_peer(asked.peer)
@@ -90,6 +93,17 @@ def _install_peer(arguments: Sequence[str]) -> int:
     if done.returncode == 0:
         print(f"--peer {python}")
     return min(done.returncode, 1)
+
+
+def _write_page(arguments: Sequence[str]) -> int:
+    from tools.bench.page import write  # noqa: PLC0415 - it draws, which nothing else here needs
+
+    parser = argparse.ArgumentParser(prog="run.py page", description="Write docs/performance.md.")
+    parser.add_argument("result", type=Path, metavar="FILE", help="what --json has stored")
+    parser.add_argument("--docs", type=Path, default=Path(__file__).resolve().parents[2] / "docs")
+    asked = parser.parse_args(arguments)
+    write(json.loads(asked.result.read_text("utf-8")), asked.docs)
+    return 0
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -158,6 +158,10 @@ class Session:
         self._open.callback(_put_to_an_end, started)
         return started
 
+    def was_refused(self) -> bool:
+        """Whether somebody has asked for a URL."""
+        return any("upload_urls" in route for route in self.sink.state()["requests"])
+
     def received(self) -> int:
         """How many chunks the sink has, over all streams."""
         # Its files are read, for asking it would take its time.
