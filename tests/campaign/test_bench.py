@@ -9,10 +9,10 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from tools.bench import run
+from tools.bench.asked import OURS, PEER
 from tools.bench.measuring import Comparison, Target, compare, in_turns
 from tools.bench.page import write
 from tools.bench.rows import ROWS
-from tools.bench.sessions import OURS, PEER
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -73,6 +73,7 @@ def _result(*comparisons: Comparison) -> dict[str, Any]:
             "memory_gib": 8.0,
             "system": "Linux",
             "file_system": "ext4",
+            "load": 0.1,
         },
         "versions": {"python": "3.11.0", "framespool": "1.0", "commit": "abc", "atomscale": None},
         "rows": [one.to_json() for one in comparisons],

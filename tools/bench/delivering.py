@@ -5,8 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tools.bench import frames as making
+from tools.bench.asked import OURS, PEER, Bench
 from tools.bench.measuring import Comparison, Target, compare, in_turns
-from tools.bench.sessions import OURS, PEER, Bench, NotMeasured
+from tools.bench.producers import NotMeasured
+from tools.bench.sessions import Session
 
 _MB = 1e6
 
@@ -55,7 +57,7 @@ def _delivery(bench: Bench, client: str, *, chunks: int) -> Callable[[], Deliver
     frames = making.poisson(bench.work, bench.amount(240, 4))
 
     def play() -> Delivery:
-        with bench.session() as session:
+        with Session(bench=bench) as session:
             producer = session.producer(client, frames)
             # One chunk before, to the end: memory is touched, connections stand, the worker has started.
             producer.push(1, counts=False)

@@ -16,9 +16,11 @@ import httpx
 
 from spool import Chunk, Spool
 from tools.bench import frames as making
+from tools.bench.asked import OURS, Bench
 from tools.bench.frames import Frames
 from tools.bench.measuring import Comparison, Target, compare, in_turns
-from tools.bench.sessions import FPS, OURS, Bench, NotMeasured, Session
+from tools.bench.producers import NotMeasured
+from tools.bench.sessions import FPS, Session
 
 _MB = 1e6
 _CURL = "curl -T"
@@ -62,7 +64,7 @@ def line(bench: Bench) -> list[Comparison]:
 
 def _drained(bench: Bench, frames: Frames, chunks: int, *, through_line: bool = False) -> float:
     """MB/s of our worker, from a backlog that waits."""
-    with bench.session() as session, contextlib.ExitStack() as stack:
+    with Session(bench=bench) as session, contextlib.ExitStack() as stack:
         url = session.sink.url
         order = None
         if through_line:
@@ -81,7 +83,7 @@ def _drained(bench: Bench, frames: Frames, chunks: int, *, through_line: bool = 
 
 def _curled(bench: Bench, curl: str, frames: Frames, chunks: int) -> float:
     """MB/s of curl, with the wire forms of such a backlog as files, and their URLs asked for beforehand."""
-    with bench.session() as session:
+    with Session(bench=bench) as session:
         producer = session.producer(OURS, frames, worker="external")
         producer.push(chunks)
         producer.ask("seal")

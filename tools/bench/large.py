@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from spool import LeasedStream, Limits, Receipt, Spool
 from spool.testing import some_frames
+from tools.bench.asked import Bench
 from tools.bench.large_spools import make_large_spool
 from tools.bench.measuring import Comparison, Target, compare, in_turns
-from tools.bench.sessions import Bench, NotMeasured, environment
+from tools.bench.producers import NotMeasured, environment
 
 OURS, _SECOND = "framespool", "a second"
 _FRAMES = 4

@@ -24,6 +24,8 @@ def describe(work: Path) -> dict[str, Any]:
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "system": f"{platform.system()} {platform.release()}",
         "file_system": _file_system(work),
+        # What else goes on spoils every figure; measured before we add to it.
+        "load": round(psutil.getloadavg()[0], 1),
     }
 
 

@@ -10,10 +10,11 @@ import httpx
 import psutil
 
 from tools.bench import frames as making
+from tools.bench.asked import OURS, Bench
 from tools.bench.frames import Frames
 from tools.bench.large_spools import make_large_spool
 from tools.bench.measuring import Comparison, Target, compare, in_turns
-from tools.bench.sessions import OURS, Bench, Session
+from tools.bench.sessions import Session
 
 _LIMIT = "three raw chunks"
 _IDLE_S, _LOOK_S = 1.5, 0.005
@@ -41,12 +42,12 @@ def memory(bench: Bench) -> list[Comparison]:
 
 def _over_idle(bench: Bench, frames: Frames, waiting: int) -> tuple[float, float, float]:
     """The peaks of producer and worker over what they have when idle, and both together, in raw chunks."""
-    with bench.session() as session:
+    with Session(bench=bench) as session:
         producer = session.producer(OURS, frames)
         session.wait_until(lambda: len(producer.family()) > 1, "the worker")
         time.sleep(_IDLE_S)  # this is what is measured: two processes that have nothing to do
         idle = [_rss(one) for one in producer.family()]
-    with bench.session() as session:
+    with Session(bench=bench) as session:
         data_id = _opened(session)
         make_large_spool(
             session.spool, acknowledged=0, waiting=waiting, destination=session.sink.url, data_id=data_id

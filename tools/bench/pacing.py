@@ -5,8 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 from tools.bench import frames as making
+from tools.bench.asked import OURS, PEER, Bench
 from tools.bench.measuring import Comparison, Target, compare, in_turns
-from tools.bench.sessions import FPS, OURS, PEER, Bench
+from tools.bench.sessions import FPS, Session
 
 _GB = 1e9
 _DURATION = "the chunk's duration"
@@ -50,7 +51,7 @@ def _cpu_of(bench: Bench, client: str) -> Callable[[], float]:
     chunks = bench.amount(8, 3)
 
     def play() -> float:
-        with bench.session() as session:
+        with Session(bench=bench) as session:
             producer = session.producer(client, frames)
             producer.push(1, counts=False)
             session.wait_until(lambda: session.received() == 1, f"the first chunk of {client} at the sink")
@@ -67,7 +68,7 @@ def _worst_of(bench: Bench, cameras: int, processes: int) -> Callable[[], float]
     chunks = bench.amount(8, 3)
 
     def play() -> float:
-        with bench.session() as session, ExitStack() as stack:
+        with Session(bench=bench) as session, ExitStack() as stack:
             producers = [session.producer(OURS, frames, streams=cameras // processes) for _ in range(processes)]
             threads = stack.enter_context(ThreadPoolExecutor(processes))
             list(threads.map(lambda one: one.push(1, counts=False), producers))

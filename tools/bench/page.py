@@ -74,6 +74,7 @@ def _measured_on(result: Mapping[str, Any]) -> Iterator[str]:
     yield f"| processor | {machine['cpu']}, {machine['cores']} cores |"
     yield f"| memory | {machine['memory_gib']} GiB |"
     yield f"| system | {machine['system']}, {machine['file_system']} |"
+    yield f"| load before | {machine['load']}: so many processes of others wanted to run |"
     yield f"| framespool | {versions['framespool']}, commit `{versions['commit']}` |"
     yield f"| official client | {versions['atomscale'] or 'absent'} |"
     others = {name: of for name, of in versions.items() if name not in ("framespool", "commit", "atomscale")}

@@ -14,8 +14,8 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from tools.bench.asked import OURS, PEER
 from tools.bench.measuring import Comparison, short
-from tools.bench.sessions import OURS, PEER
 
 _INK, _FAINT = "#010203", "#040506"  # stand-ins; nothing else has these colours
 _STYLE: Final = (

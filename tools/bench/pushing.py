@@ -12,9 +12,10 @@ from numcodecs import zstd
 from numpy.typing import NDArray
 
 from spool.shards import ZSTD_LEVEL
+from tools.bench.asked import OURS, PEER, Bench
 from tools.bench.frames import Frames
 from tools.bench.measuring import Comparison, Target, compare, in_turns
-from tools.bench.sessions import OURS, PEER, Bench
+from tools.bench.sessions import Session
 
 AT_LEAST: Final = {"poisson": 4.0, "white": 2.2, "real": 2.0}
 LIMIT_AT_LEAST: Final = 0.85
@@ -78,7 +79,7 @@ def _rates(frames: Frames, sessions: Sequence[Sequence[float]]) -> list[float]:
 
 def _pushes(bench: Bench, client: str, frames: Frames, *, is_uploading: bool) -> Callable[[], list[float]]:
     def play() -> list[float]:
-        with bench.session() as session:
+        with Session(bench=bench) as session:
             producer = session.producer(client, frames)
             if not is_uploading:
                 session.refuse_uploads()

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tools.bench import delivering, draining, large, memory, pacing, pushing, starting
+from tools.bench.asked import Bench
 from tools.bench.measuring import Comparison
-from tools.bench.sessions import Bench
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

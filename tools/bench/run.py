@@ -22,9 +22,9 @@ if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tools.bench import machine
+from tools.bench.asked import Bench, bench_in, usable_peer
 from tools.bench.measuring import Comparison
 from tools.bench.rows import ROWS
-from tools.bench.sessions import Bench, bench_in, usable_peer
 
 PEER_VERSION = "0.21.10"
 _FORMAT = 1

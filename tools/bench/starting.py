@@ -8,8 +8,9 @@ from pathlib import Path
 
 from spool import Spool
 from spool.testing import some_frames, some_settings
+from tools.bench.asked import Bench
 from tools.bench.measuring import Comparison, Target, compare, in_turns
-from tools.bench.sessions import Bench, NotMeasured, environment
+from tools.bench.producers import NotMeasured, environment
 
 OURS, _LIBRARIES = "framespool", "import numpy, zarr, httpx"
 
