@@ -23,7 +23,6 @@ if __package__ in (None, ""):
 
 from tools.bench import machine
 from tools.bench.asked import Bench, bench_in, usable_peer
-from tools.bench.measuring import Comparison
 from tools.bench.rows import ROWS
 
 PEER_VERSION = "0.21.10"
@@ -42,29 +41,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     peer = usable_peer(asked.peer)
     with bench_in(asked.work, repeats=asked.repeats, quick=asked.quick, peer=peer, images=asked.frames) as bench:
         told = _result(bench, names)
-        found, failures = _measure(bench, names)
-    told |= {"rows": [one.to_json() for one in found], "failures": failures}
-    if asked.json:
-        asked.json.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    return 1 if failures else 0
+        for name in names:
+            _measure(bench, name, told)
+            if asked.json:  # after each row, so that one who loses patience keeps what is there
+                asked.json.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    return 1 if told["failures"] else 0
 
 
-def _measure(bench: Bench, names: Sequence[str]) -> tuple[list[Comparison], list[dict[str, str]]]:
-    found: list[Comparison] = []
-    failures = []
-    for name in names:
-        began = time.monotonic()
-        try:
-            measured = ROWS[name].measure(bench)
-        except Exception as error:  # noqa: BLE001 - the other rows are measured all the same, and this one is told
-            failures.append({"row": name, "why": f"{type(error).__name__}: {error}"})
-            print(f"{name}: NOT MEASURED: {type(error).__name__}: {error}", flush=True)
-            continue
-        for one in measured:
-            print(one, flush=True)
-        print(f"({name}: {time.monotonic() - began:.0f} s)", file=sys.stderr, flush=True)
-        found += measured
-    return found, failures
+def _measure(bench: Bench, name: str, told: dict[str, Any]) -> None:
+    """Measure a row, say what was found, and add it to the result."""
+    began = time.monotonic()
+    try:
+        found = ROWS[name].measure(bench)
+    except Exception as error:  # noqa: BLE001 - the other rows are measured all the same, and this one is told
+        told["failures"].append({"row": name, "why": f"{type(error).__name__}: {error}"})
+        print(f"{name}: NOT MEASURED: {type(error).__name__}: {error}", flush=True)
+        return
+    for one in found:
+        print(one, flush=True)
+    print(f"({name}: {time.monotonic() - began:.0f} s)", file=sys.stderr, flush=True)
+    told["rows"] += [one.to_json() for one in found]
 
 
 def _result(bench: Bench, names: Sequence[str]) -> dict[str, Any]:
@@ -80,6 +76,8 @@ def _result(bench: Bench, names: Sequence[str]) -> dict[str, Any]:
             **machine.versions(),
             "atomscale": bench.peer and machine.version_of_peer(bench.peer),
         },
+        "rows": [],
+        "failures": [],
     }
 
 
