@@ -10,6 +10,7 @@ differ and other work goes on; the exit code is 1 only when something could not 
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -37,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given[:1] == ["page"]:
         return _write_page(given[1:])
     asked = _parser().parse_args(given)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that nothing stays behind
     names = list(ROWS) if "all" in asked.rows else list(dict.fromkeys(asked.rows))
     peer = usable_peer(asked.peer)
     with bench_in(asked.work, repeats=asked.repeats, quick=asked.quick, peer=peer, images=asked.frames) as bench:
