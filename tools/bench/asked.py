@@ -58,7 +58,7 @@ class Bench:
         n = self.amount(240, 4)
         made = [making.poisson(self.work, n)]
         if not self.quick:
-            made.append(making.white(self.work, n))
+            made += [making.white(self.work, n), making.simulated(self.work, n)]
         if self.images is not None:
             made.append(making.real(self.work, self.amount(64, 4), self.images))
         return made

@@ -1,4 +1,4 @@
-"""The frames that are pushed: shot noise over a simulated scene, white noise, and real ones from a folder.
+"""The frames that are pushed: shot noise, those of the simulator, white noise, and real ones from a folder.
 
 They are made once, kept as a ``.npy`` file in the work folder, and loaded from there by whoever pushes, so that
 all contenders push the very same ones.
@@ -40,12 +40,23 @@ class Frames:
 
 
 def poisson(folder: Path, n: int, *, height: int = HEIGHT, width: int = WIDTH) -> Frames:
-    """Shot noise over the simulator's scene."""
+    """Shot noise over spots on a background, exposed so that a pixel has some 25 levels on average."""
     path = folder / f"poisson-{n}x{height}x{width}.npy"
+    if not path.exists():
+        dice = np.random.default_rng(_SEED)
+        scene = _spots(height, width)
+        noisy = (np.minimum(dice.poisson(scene), 255).astype(np.uint8) for _ in range(n))
+        _save(path, np.stack(list(noisy)))
+    return Frames(kind="poisson", path=path, n=n, height=height, width=width)
+
+
+def simulated(folder: Path, n: int, *, height: int = HEIGHT, width: int = WIDTH) -> Frames:
+    """The simulator's, dark between the spots: they compress better than shot noise, and take longer."""
+    path = folder / f"simulator-{n}x{height}x{width}.npy"
     if not path.exists():
         simulator = Simulator(SimulatorSettings(height=height, width=width, fps=120.0, frames=n, seed=_SEED))
         _save(path, np.stack(list(simulator.frames())))
-    return Frames(kind="poisson", path=path, n=n, height=height, width=width)
+    return Frames(kind="simulator", path=path, n=n, height=height, width=width)
 
 
 def white(folder: Path, n: int, *, height: int = HEIGHT, width: int = WIDTH) -> Frames:
@@ -73,6 +84,16 @@ def real(folder: Path, n: int, images: Path) -> Frames:
     path = folder / f"real-{n}.npy"
     _save(path, frames)
     return Frames(kind="real", path=path, n=n, height=frames.shape[1], width=frames.shape[2])
+
+
+def _spots(height: int, width: int) -> NDArray[np.float64]:
+    """The levels expected in each pixel."""
+    y, x = np.mgrid[0:height, 0:width] / height
+    scene = np.full((height, width), 20.0)
+    for order in range(-3, 4):
+        from_spot = (x - width / height / 2 - 0.2 * order) ** 2 + ((y - 0.4 - 0.02 * order**2) / 3) ** 2
+        scene += 200 / (1 + abs(order)) * np.exp(-from_spot / 0.0004)
+    return scene
 
 
 def _save(path: Path, frames: NDArray[np.uint8]) -> None:

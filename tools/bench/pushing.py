@@ -17,9 +17,11 @@ from tools.bench.frames import Frames
 from tools.bench.measuring import Comparison, Target, compare, in_turns
 from tools.bench.sessions import Session
 
-AT_LEAST: Final = {"poisson": 4.0, "white": 2.2, "real": 2.0}
+# What is wanted of the simulator's frames is nobody's target; they are held to the least of the others'.
+AT_LEAST: Final = {"poisson": 4.0, "white": 2.2, "simulator": 2.0, "real": 2.0}
 LIMIT_AT_LEAST: Final = 0.85
 _MB: Final = 1e6
+_WRITTEN: Final = "limit.bytes"
 _COMPRESSING, _WRITING = "compressing alone", "writing alone"
 _NO_IMAGES = "real frames (no folder given; see --frames)"
 
@@ -59,9 +61,10 @@ def limit(bench: Bench) -> list[Comparison]:
             contenders: dict[str, Callable[[], list[float]]] = {
                 OURS: _pushes(bench, OURS, frames, is_uploading=False),
                 _COMPRESSING: _several(bench, lambda: _compressed(loaded, threads)),  # noqa: B023 - called in here
-                _WRITING: _several(bench, lambda: _written(bench.work / "limit.bytes", pieces)),  # noqa: B023
+                _WRITING: _several(bench, lambda: _written(bench.work / _WRITTEN, pieces)),  # noqa: B023
             }
             figures = in_turns(contenders, repeats=bench.repeats, warm_ups=bench.warm_ups)
+        (bench.work / _WRITTEN).unlink()
         rates = {name: _rates(frames, each) for name, each in figures.items()}
         target = Target(of=OURS, to=(_COMPRESSING, _WRITING), at_least=LIMIT_AT_LEAST)
         found.append(compare("limit", frames.kind, "MB/s", rates, target=target, absent=_absent(bench, ())))
