@@ -34,15 +34,15 @@ def worst_push(bench: Bench) -> list[Comparison]:
     """The pushes of a stream that is uploaded at full speed: the worst, and for comparison the others."""
     played = _played(bench, chunks=bench.amount(30, 3))
     found = []
-    for case, of in (("the worst", max), ("99 of 100 are quicker", _p99), ("the median", statistics.median)):
+    for case, of in (("the worst", max), ("nine of ten are quicker", _p90), ("the median", statistics.median)):
         figures = {name: [1000 * of(one.push_s) for one in each] for name, each in played.items()}
-        target = Target(of=OURS, to=(PEER,), at_most=0.7)
+        target = Target(of=OURS, to=(PEER,), at_most=0.7) if of is max else None
         found.append(compare("worst-push", case, "ms", figures, target=target, absent=bench.absent))
     return found
 
 
-def _p99(push_s: tuple[float, ...]) -> float:
-    return sorted(push_s)[round(0.99 * (len(push_s) - 1))]
+def _p90(push_s: tuple[float, ...]) -> float:
+    return sorted(push_s)[round(0.9 * (len(push_s) - 1))]
 
 
 def _played(bench: Bench, *, chunks: int) -> dict[str, list[Delivery]]:

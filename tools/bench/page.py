@@ -90,7 +90,7 @@ def _section(name: str, comparisons: Sequence[Comparison], pictures: Sequence[st
     for one in comparisons:
         figures = ", ".join(f"{each.name} {_figures(each)}" for each in one.contenders)
         ratio = "" if one.ratio is None else f"{one.ratio:.2f}"
-        verdict = {True: "met", False: "**missed**", None: "not compared"}[one.met]
+        verdict = {True: "met", False: "**missed**", None: "not compared"}[one.met] if one.target else ""
         yield f"| {one.case} | {figures} {one.unit} | {ratio} | {one.target or ''} | {verdict} |"
     yield ""
 
