@@ -21,6 +21,7 @@ import pytest
 from spool.testing import check_invariants
 from tests.uploader.rig import PRESIGNS, PUTS, Bench, Reply, ScriptedServer, wait_until
 from tools.fault_proxy import Fault, FaultProxy
+from tools.fault_proxy.pace import Pace
 from uploader import config, retry, worker
 from uploader.api import AtomscaleApi
 from uploader.clock import SAMPLES
@@ -153,6 +154,17 @@ def test_bandwidth_and_latency_take_their_time(proxy: FaultProxy) -> None:
     began = time.monotonic()
     assert _ask(proxy)[0] == 200
     assert time.monotonic() - began > 0.4
+
+
+def test_the_line_is_shared_and_who_wakes_late_makes_up_for_it() -> None:
+    now = 0.0
+    pace = Pace(now=lambda: now)
+    assert pace.wait_s(1000, 10_000) == pytest.approx(0.08)  # a little of what went before is made up for
+    assert pace.wait_s(1000, 10_000) == pytest.approx(0.18)  # behind the other one
+    now = 0.19
+    assert pace.wait_s(1000, 10_000) == pytest.approx(0.09)
+    now = 60.0
+    assert pace.wait_s(1000, 10_000) == pytest.approx(0.08)  # no minute's worth at once
 
 
 @pytest.mark.parametrize(
@@ -304,6 +316,7 @@ def test_uploads_lead_through_the_proxy_as_the_urls_carry_the_clients_host(bench
         (Fault.DRIP, {"where": "body", "pause_s": 0.2}),
         (Fault.BANDWIDTH, {"bytes_per_s": 2000}),
         (Fault.LATENCY, {"pause_s": 0.3}),
+        (Fault.LINE, {"pause_s": 0.05, "bytes_per_s": 100_000}),
         (Fault.TRUNCATED_ANSWER, {}),
         (Fault.GARBAGE_ANSWER, {}),
         (Fault.LOST_ANSWER, {}),

@@ -1,1 +1,1 @@
-"""Benchmarks: how quick it is, and that it stays so."""
+"""How fast it is, against the official client and against the machine; started by ``run.py``."""

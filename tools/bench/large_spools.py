@@ -14,7 +14,7 @@ import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -37,13 +37,17 @@ _PLACES = _IDX, _CAPTURE, _MONOTONIC, _SPOOLED, _DISK, _SENT, _ANSWERED = tuple(
 _NAMES = ("idx", "capture", "monotonic", "spooled", "disk", "sent", "answered")
 
 
-def make_large_spool(root: Path, *, acknowledged: int, waiting: int = 0) -> str:
+def make_large_spool(
+    root: Path, *, acknowledged: int, waiting: int = 0, destination: str | None = None, data_id: str = DATA_ID
+) -> str:
     """Make a spool with one open stream of so many chunks, the latest pushed just now.
 
     Args:
         root: the folder; must not exist.
         acknowledged: chunks that were delivered, confirmed and pruned: rows without files.
         waiting: chunks after them that wait, with real, small shards.
+        destination: where they are to be delivered; without, nowhere.
+        data_id: the stream's there.
 
     Returns:
         The stream_id.
@@ -51,7 +55,8 @@ def make_large_spool(root: Path, *, acknowledged: int, waiting: int = 0) -> str:
     clock = FakeClock(HostClock().now_ms() - (acknowledged + waiting) * PACE_MS)
     with Spool(root, limits=Limits(min_free_bytes=0), clock=clock) as spool:
         settings = some_settings(name="large", fps=_FRAMES * 1000 / PACE_MS, chunk_size=_FRAMES)
-        stream_id = spool.open_stream(settings, data_id=DATA_ID).stream_id
+        settings = replace(settings, destination=destination or settings.destination)
+        stream_id = spool.open_stream(settings, data_id=data_id).stream_id
     folder = SpoolFolder.open(root, disk=Disk(), clock=clock)
     try:
         _Filling(folder, stream_id, acknowledged=acknowledged, waiting=waiting).fill()

@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from tools.fault_proxy.faults import Fault, Setting
 from tools.fault_proxy.impostor import shake_hands
+from tools.fault_proxy.pace import Pace
 from tools.fault_proxy.wire import Interrupted, Orders, Wire
 
 PORTAL = b"<!DOCTYPE html><html><head><title>Hello</title></head><body>Sign in to this network.</body></html>"
@@ -35,12 +36,14 @@ class Conversation:
         target: the server's address.
         fault_for: the setting that concerns a request, told as ``METHOD target``, counted when asked.
         count: adds to a counter of the proxy.
+        pace: of the line that all conversations of the proxy share.
     """
 
     accepted: socket.socket
     target: tuple[str, int]
     fault_for: Callable[[str], Setting | None]
     count: Callable[[str, int], None]
+    pace: Pace = field(default_factory=Pace)
     orders: Orders = field(default_factory=Orders)
     _server: Wire | None = None
 
@@ -117,7 +120,7 @@ class Conversation:
 
     def _pass_on(self, client: Wire, head: bytes, body: Iterator[bytes], setting: Setting | None) -> None:
         fault = setting.fault if setting else None
-        if setting and fault is Fault.LATENCY:
+        if setting and fault in (Fault.LATENCY, Fault.LINE):
             self.orders.sleep(setting.pause_s)
         server = self._reach()
         server.send(head)
@@ -143,6 +146,8 @@ class Conversation:
             yield from self._until_stalled(body, setting)
         elif setting.fault is Fault.BANDWIDTH:
             yield from self._slowed(body, setting)
+        elif setting.fault is Fault.LINE:
+            yield from self._through_the_line(body, setting)
         elif setting.fault is Fault.CORRUPT_REQUEST:
             whole = b"".join(body)
             yield _one_bit_off(whole, setting) if len(whole) >= setting.body_bytes_min else whole
@@ -197,6 +202,11 @@ class Conversation:
                 part = piece[start : start + 4096]
                 self.orders.sleep(len(part) / setting.bytes_per_s)
                 yield part
+
+    def _through_the_line(self, pieces: Iterator[bytes], setting: Setting) -> Iterator[bytes]:
+        for piece in pieces:
+            self.orders.sleep(self.pace.wait_s(len(piece), setting.bytes_per_s))
+            yield piece
 
     def _dripping(self, head: bytes, body: bytes, setting: Setting) -> Iterator[bytes]:
         at_once, slowly = (head, body) if setting.where == "body" else (b"", head + body)

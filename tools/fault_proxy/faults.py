@@ -24,6 +24,8 @@ class Fault(StrEnum):
     """Bodies pass at ``bytes_per_s``."""
     LATENCY = "latency"
     """Each request waits ``pause_s`` before it is passed on."""
+    LINE = "line"
+    """A long line: each request waits ``pause_s``, a round trip; all bodies together go up at ``bytes_per_s``."""
     TRUNCATED_ANSWER = "truncated_answer"
     """The request is passed on; half of the answer's body (or head) comes back, then the end."""
     GARBAGE_ANSWER = "garbage_answer"

@@ -11,6 +11,7 @@ from typing import Self
 
 from tools.fault_proxy.conversation import Conversation
 from tools.fault_proxy.faults import OF_TLS, STANDING, Fault, Setting
+from tools.fault_proxy.pace import Pace
 
 _RECEIVE_BUFFER_BYTES = 64 * 1024
 _BACKLOG = 64
@@ -47,6 +48,7 @@ class FaultProxy:
         self._counters: Counter[str] = Counter()
         self._standing: dict[Conversation, threading.Thread] = {}
         self._closing = threading.Event()
+        self._pace = Pace()
         self._listener = _bound(port)
         self.port: int = self._listener.getsockname()[1]
         self._listener.listen(_BACKLOG)
@@ -180,7 +182,7 @@ class FaultProxy:
         with contextlib.suppress(OSError):
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         conversation = Conversation(
-            accepted=accepted, target=self._target, fault_for=self._fault_for, count=self._count
+            accepted=accepted, target=self._target, fault_for=self._fault_for, count=self._count, pace=self._pace
         )
         thread = threading.Thread(target=self._converse, args=(conversation,), name="fault-proxy", daemon=True)
         with self._lock:
