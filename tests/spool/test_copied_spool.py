@@ -58,7 +58,8 @@ def copied_while_used(root: Path, folder: Path) -> tuple[str, int, list[Path]]:
             stream, last = process.stdout.readline().split()
         process.kill()
         for line in process.stdout:
-            stream, last = line.split()
+            if line.endswith("\n"):  # the last one may have been cut off
+                stream, last = line.split()
     return stream, int(last), copies
 
 

@@ -38,11 +38,11 @@ def check_frames(spool: Spool, gone: Container[tuple[str, int]] = ()) -> None:
 def are_pushed(body: bytes | memoryview, stream: Stream, chunk: Chunk) -> bool:
     """Whether the bytes to send hold the frames that were pushed."""
     # Decoding the same bytes a thousand times says nothing new.
-    return _decodes_to(body, stream.settings.name, chunk.chunk_idx, (chunk.n, chunk.height, chunk.width))
+    return _decodes_to(bytes(body), stream.settings.name, chunk.chunk_idx, (chunk.n, chunk.height, chunk.width))
 
 
 @lru_cache(maxsize=256)
-def _decodes_to(body: bytes | memoryview, stream: str, idx: int, shape: tuple[int, int, int]) -> bool:
+def _decodes_to(body: bytes, stream: str, idx: int, shape: tuple[int, int, int]) -> bool:
     n, height, width = shape
     frames = shards.decode(body, n=n, height=height, width=width)
     return np.array_equal(frames, promises.frames_of(stream, idx))
