@@ -14,7 +14,7 @@ import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import replace
 from itertools import islice
@@ -65,22 +65,22 @@ class Encoding:
         _, height, width = frames.shape
         self._run_frames = max(1, RUN_BYTES // (height * width))
 
-    def pieces(self, draft: Description) -> Generator[bytes]:
-        """The spool's file, piece by piece; once. Closing it early leaves nothing at work for it.
+    def pieces(self, draft: Description) -> Generator[Sequence[bytes]]:
+        """The spool's file, a run at a time; once. Closing it early leaves nothing at work for it.
 
         Args:
             draft: the description, without what is only known at the end; see `completed`.
         """
-        yield from self.frames()
-        yield self.tail(self.completed(draft))
+        yield from self.runs()
+        yield [self.tail(self.completed(draft))]
 
-    def frames(self) -> Generator[bytes]:
-        """The compressed frames, in order; once."""
+    def runs(self) -> Generator[Sequence[bytes]]:
+        """The compressed frames, in order and a run at a time; once."""
         with _Hashing(self._digest, in_thread=len(self._frames) > self._run_frames) as hashing:
             for run in self._compressed():
                 hashing.add(run)
                 self._lengths += map(len, run)
-                yield from run
+                yield run
 
     def completed(self, draft: Description) -> Description:
         """The description with digest and length of the wire form, known once all frames were given out."""

@@ -17,7 +17,7 @@ import os
 import sqlite3
 import threading
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -139,7 +139,7 @@ class Intake:
     def _push_with_care(self, draft: shards.Description, array: NDArray[np.uint8]) -> Chunk:
         """The same for a chunk that may be here already, or for which room may have to be made."""
         encoding = self._encoding(array)
-        frames = list(encoding.frames())
+        frames = [one for run in encoding.runs() for one in run]
         description = encoding.completed(draft)
         if (before := self._already_here(description, array)) is not None:
             return before
@@ -171,7 +171,10 @@ class Intake:
         return self._write_and_place(pieces, lambda: description, array)
 
     def _write_and_place(
-        self, pieces: Iterable[bytes], described: Callable[[], shards.Description], array: NDArray[np.uint8]
+        self,
+        pieces: Iterable[bytes | Sequence[bytes]],
+        described: Callable[[], shards.Description],
+        array: NDArray[np.uint8],
     ) -> Chunk:
         """Steps 1 to 3. ``described`` is asked once all pieces are written."""
         part = self.claim_incoming() / uuid.uuid4().hex

@@ -167,7 +167,7 @@ def wire_sha256(frames: NDArray[np.uint8]) -> str:
     n, height, width = frames.shape
     with ThreadPoolExecutor(1) as threads:
         encoding = Encoding(frames, threads, ahead=1)
-        for _ in encoding.frames():
+        for _ in encoding.runs():
             pass
     nothing = Description(
         stream_id="", chunk_idx=0, n=n, height=height, width=width, chunk_size=n, capture_start_ms_utc=0,

@@ -1,9 +1,11 @@
 """How a chunk becomes its file: written while it is encoded, never whole in memory, with nothing left at work."""
 
 import hashlib
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from spool import ChunkState, DiskFailed, Limits, Spool, Stream
+from spool.disk import Disk
 from spool.encoding import RUN_BYTES, Encoding, file_bytes_max
 from spool.testing import FaultyDisk, some_frames, some_settings, wire_sha256
 
@@ -40,19 +43,19 @@ def hashing_threads() -> int:
 
 def test_a_chunk_is_given_out_before_more_than_a_few_runs_of_it_were_compressed() -> None:
     threads = AtOnce()
-    frames = Encoding(noise(12 * RUN_BYTES // (256 * 256), *FRAME), threads, ahead=3).frames()
-    next(frames)
+    runs = Encoding(noise(12 * RUN_BYTES // (256 * 256), *FRAME), threads, ahead=3).runs()
+    next(runs)
     assert threads.runs == 4, "the whole chunk is compressed before its file is begun"
-    assert sum(1 for _ in frames) == 12 * RUN_BYTES // (256 * 256) - 1
+    assert sum(1 for _ in runs) == 11
     assert threads.runs == 12
 
 
 def test_nothing_is_left_at_work_for_an_encoding_that_is_given_up() -> None:
     with ThreadPoolExecutor(2) as threads:
-        frames = Encoding(noise(60, *FRAME), threads, ahead=4).frames()
-        next(frames)
+        runs = Encoding(noise(60, *FRAME), threads, ahead=4).runs()
+        next(runs)
         assert hashing_threads() == 1
-        frames.close()
+        runs.close()
         assert hashing_threads() == 0
 
 
@@ -61,7 +64,7 @@ def test_the_digest_is_that_of_frames_and_index_whatever_the_strides() -> None:
     upside_down = np.asfortranarray(frames)[:, ::-1, ::-1]
     with ThreadPoolExecutor(2) as threads:
         encoding = Encoding(upside_down, threads, ahead=1)
-        list(encoding.frames())
+        list(encoding.runs())
     assert wire_sha256(upside_down) == wire_sha256(np.ascontiguousarray(upside_down)) != wire_sha256(frames)
 
 
@@ -90,3 +93,18 @@ def test_a_push_that_fails_leaves_nothing_at_work(spool: Spool, stream: Stream, 
     with pytest.raises(DiskFailed, match="could not be stored"):
         spool.push(stream.stream_id, 0, noise(4, 700, 900))
     assert hashing_threads() == 0
+
+
+def test_parts_are_written_whole_even_if_the_system_takes_only_some_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = [bytes([k % 256]) * (k % 7) for k in range(1300)]
+    monkeypatch.setattr(os, "writev", lambda fd, some: os.write(fd, b"".join(some)[:100]))
+    Disk().write_new(tmp_path / "file", [parts, b"end"], label="test")
+    assert (tmp_path / "file").read_bytes() == b"".join(parts) + b"end"
+
+
+def test_more_parts_than_a_system_takes_at_once_are_written(tmp_path: Path) -> None:
+    parts = [bytes([k % 256]) for k in range(5000)]
+    Disk().write_new(tmp_path / "file", [parts], label="test")
+    assert (tmp_path / "file").read_bytes() == b"".join(parts)

@@ -76,7 +76,7 @@ class _Filling:
         self._start = folder.clock.moment()
         with ThreadPoolExecutor(1) as threads:
             self._encoding = Encoding(some_frames(_FRAMES, _HEIGHT, _WIDTH, seed=1), threads, ahead=1)
-            self._frames = list(self._encoding.frames())
+            self._frames = [one for run in self._encoding.runs() for one in run]
         self._disk_bytes = len(b"".join(self._shard_pieces(0)))  # of the pruned ones; theirs are gone
 
     def fill(self) -> None:

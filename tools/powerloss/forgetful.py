@@ -1,8 +1,9 @@
 """A disk and an SQLite that leave one durable step out, to see that its absence is found."""
 
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -36,7 +37,7 @@ class ForgetfulDisk(Disk):
             meanwhile, self._meanwhile = self._meanwhile, None
             meanwhile()
 
-    def write_new(self, path: Path, pieces: Iterable[bytes], *, label: str) -> None:
+    def write_new(self, path: Path, pieces: Iterable[bytes | Sequence[bytes]], *, label: str) -> None:
         """See `Disk.write_new`."""
         if f"{label}.fsync" != self.without:
             super().write_new(path, pieces, label=label)
@@ -44,7 +45,7 @@ class ForgetfulDisk(Disk):
         for step in ("create", "write", "fsync"):
             self.before(f"{label}.{step}", path)
         with path.open("xb") as file:
-            file.writelines(pieces)
+            file.writelines(chain.from_iterable([one] if isinstance(one, bytes) else one for one in pieces))
 
     def sync_file(self, path: Path, *, label: str) -> None:
         """See `Disk.sync_file`."""
