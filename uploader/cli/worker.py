@@ -22,6 +22,7 @@ from uploader.errors import UploaderError
 from uploader.keys import Keys
 from uploader.known_settings import SETTINGS
 from uploader.log_file import RotatingLog, have_standard_streams
+from uploader.priority import stand_back
 from uploader.rate import Meter, parse_schedule
 from uploader.resolving import Sources, every_spool, resolve
 from uploader.verbosity import log_to, set_verbosity
@@ -64,6 +65,7 @@ def command(
     have_standard_streams(log_file)
     sources = config.sources(given, file=config_file, given_by="flag")
     has_log_file = _begin_log(sources)
+    stand_back()
     try:
         _drain(sources, spools, Until.DRY if once else Until(until))
     except Exception as error:
