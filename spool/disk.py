@@ -66,7 +66,9 @@ class Disk:
                 self.before(f"{label}.write", path)
                 at = begun = 0
                 for piece in pieces:
-                    at += _write_all(fd, piece) if isinstance(piece, bytes) else _write_together(fd, piece)
+                    parts = [piece] if isinstance(piece, bytes) else piece
+                    _write_together(fd, parts)
+                    at += sum(map(len, parts))
                     if at - begun >= _BEGIN_BYTES:
                         _begin_to_store(fd, begun, at - begun)
                         begun = at
@@ -152,19 +154,18 @@ class Disk:
         return shutil.disk_usage(path).free
 
 
-def _write_all(fd: int, piece: bytes) -> int:
-    """Write a piece; how many bytes it has."""
+def _write_all(fd: int, piece: bytes) -> None:
     view = memoryview(piece)
     while view:
         view = view[os.write(fd, view) :]
-    return len(piece)
 
 
-def _write_together(fd: int, parts: Sequence[bytes]) -> int:
-    """Write parts with as few calls of the system as may be; how many bytes they have."""
+def _write_together(fd: int, parts: Sequence[bytes]) -> None:
+    """Write parts with as few calls of the system as may be."""
     if sys.platform == "win32":
-        return sum(_write_all(fd, part) for part in parts)
-    else:  # noqa: RET505 - so that type checkers follow either platform
+        for part in parts:
+            _write_all(fd, part)
+    else:
         for start in range(0, len(parts), _PARTS_MAX):
             some = parts[start : start + _PARTS_MAX]
             written = os.writev(fd, some)
@@ -172,7 +173,6 @@ def _write_together(fd: int, parts: Sequence[bytes]) -> int:
                 if written < len(part):
                     _write_all(fd, part[max(0, written) :])
                 written -= len(part)
-        return sum(map(len, parts))
 
 
 def _begin_to_store(fd: int, start: int, size: int) -> None:

@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -217,11 +217,11 @@ def test_a_case_is_named_so_that_it_can_be_repeated() -> None:
 def test_a_write_that_fails_unnoticed_is_found(
     mounted: tuple[Trials, list[Trial]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def careless(fd: int, piece: bytes) -> None:
+    def careless(fd: int, parts: Sequence[bytes]) -> None:
         with contextlib.suppress(OSError):
-            os.write(fd, piece)
+            os.write(fd, b"".join(parts))
 
-    monkeypatch.setattr("spool.disk._write_all", careless)
+    monkeypatch.setattr("spool.disk._write_together", careless)
     assert any(findings(mounted[0], a_call("push"), "EIO", kind="write"))
 
 

@@ -174,6 +174,8 @@ def _live_through(night: Night, spool: Spool) -> None:
     # 00:00 Somebody sets the PC's clock.
     with night.clock.lock:
         night.clock.set_ms = 0.0
+    night.record_until(3.0)
+    night.wait_until_delivered()  # two hours pass in less than a second here: not even a worker keeps up with that
     night.record_until(4.0)
     night.wait_until_delivered()
     # 02:00 The key is revoked.
