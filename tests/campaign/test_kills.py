@@ -112,7 +112,7 @@ def test_a_child_that_raises_is_a_loss(folder: Path, monkeypatch: pytest.MonkeyP
 
 
 def is_found(kills: Iterator[Kill]) -> bool:
-    """Whether a promise was seen broken; the first time is enough. A child that trips over its own fault counts."""
+    """Whether a promise was seen broken, or a child tripped over what is wrong; the first time is enough."""
     try:
         return any(kill.why for kill in kills)
     except ChildFailed:
