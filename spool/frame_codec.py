@@ -18,6 +18,8 @@ else:
 ZSTD_LEVEL = 1
 """Level 3 is five times slower on shot noise and compresses it worse (measured, docs/adr/0003)."""
 
+_MIN_MATCH = 7
+"""The longest there is: repetitions shorter than that are not looked for, and noise has no others."""
 _FRAME_OVERHEAD_BYTES = 64
 _of_thread = threading.local()
 
@@ -29,12 +31,17 @@ def compress(frames: NDArray[np.uint8]) -> list[bytes]:
         frames: uint8 ``(n, height, width)``, any strides, only read.
     """
     # Out of the thread's keeping meanwhile: one that failed amid a frame is never used again.
-    compressor = _of_thread.__dict__.pop("compressor", None) or zstd.ZstdCompressor(level=ZSTD_LEVEL)
+    compressor = _of_thread.__dict__.pop("compressor", None) or _compressor()
     compressed = [
         compressor.compress(np.ascontiguousarray(frame).data, compressor.FLUSH_FRAME) for frame in frames
     ]
     _of_thread.compressor = compressor
     return compressed
+
+
+def _compressor() -> zstd.ZstdCompressor:
+    parameter = zstd.CompressionParameter
+    return zstd.ZstdCompressor(options={parameter.compression_level: ZSTD_LEVEL, parameter.min_match: _MIN_MATCH})
 
 
 def compressed_bytes_max(frame_bytes: int) -> int:
