@@ -116,6 +116,7 @@ class _Hashing:
         self._runs: Queue[list[bytes] | None] = Queue(maxsize=16)
         self._thread = threading.Thread(target=self._work, name="framespool-hash", daemon=True)
         self._in_thread = in_thread
+        self._error: BaseException | None = None
 
     def __enter__(self) -> Self:
         if self._in_thread:
@@ -126,6 +127,8 @@ class _Hashing:
         if self._in_thread:
             self._runs.put(None)
             self._thread.join()
+        if self._error is not None:  # a digest that lacks some bytes must never be recorded
+            raise self._error
 
     def add(self, run: list[bytes]) -> None:
         """Hash these next."""
@@ -135,8 +138,11 @@ class _Hashing:
             self._hash(run)
 
     def _work(self) -> None:
-        while (run := self._runs.get()) is not None:
-            self._hash(run)
+        while (run := self._runs.get()) is not None:  # to the end, so that nobody waits for room in vain
+            try:
+                self._hash(run)
+            except BaseException as error:  # noqa: BLE001 - raised where the digest is wanted
+                self._error = error
 
     def _hash(self, run: list[bytes]) -> None:
         for one in run:

@@ -108,3 +108,16 @@ def test_more_parts_than_a_system_takes_at_once_are_written(tmp_path: Path) -> N
     parts = [bytes([k % 256]) for k in range(5000)]
     Disk().write_new(tmp_path / "file", [parts], label="test")
     assert (tmp_path / "file").read_bytes() == b"".join(parts)
+
+
+def test_a_digest_that_could_not_be_computed_fails_the_push_and_leaves_nothing(
+    spool: Spool, stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_memory(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("spool.encoding._Hashing._hash", without_memory)
+    with pytest.raises(MemoryError):
+        spool.push(stream.stream_id, 0, noise(4, 700, 900))
+    assert spool.chunk(stream.stream_id, 0) is None
+    assert hashing_threads() == 0
