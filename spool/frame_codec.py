@@ -15,6 +15,7 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
+ZSTD_VERSION = zstd.zstd_version
 ZSTD_LEVEL = 1
 """Level 3 is five times slower on shot noise and compresses it worse (measured, docs/adr/0003)."""
 

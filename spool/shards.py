@@ -18,8 +18,10 @@ Source: Zarr v3 specification, sharding codec 1.0; docs/on-disk-format.md.
 
 import hashlib
 import json
+import mmap
 import os
 import struct
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from io import FileIO
@@ -164,11 +166,11 @@ def read_wire_form(path: Path, *, n: int, chunk_size: int, wire_bytes: int, sha2
     """
     frame_bytes = _frame_bytes(n, chunk_size=chunk_size, wire_bytes=wire_bytes)
     try:
-        # Unbuffered, and into memory of numpy's, which asks for large pages: a shard has thousands of small ones.
+        # Unbuffered: no copy on the way.
         with path.open("rb", buffering=0) as file:
             if os.fstat(file.fileno()).st_size < frame_bytes + index_bytes(chunk_size):
                 raise ShardDamaged(f"{path.name} is cut short")
-            body = np.empty(wire_bytes, dtype=np.uint8).data
+            body = _memory(wire_bytes)
             entries = body[frame_bytes:-_CRC_BYTES]
             _read_into(file, body[:frame_bytes])
             file.seek(-index_bytes(chunk_size), os.SEEK_END)
@@ -179,6 +181,19 @@ def read_wire_form(path: Path, *, n: int, chunk_size: int, wire_bytes: int, sha2
     if hashlib.sha256(body).hexdigest() != sha256:
         raise ShardDamaged(f"{path.name} does not hold the bytes that were spooled")
     return body.toreadonly()
+
+
+def _memory(n: int) -> memoryview:
+    """So many bytes that go back to the system with the last view of them; the heap would keep them.
+
+    A worker holds two bodies at a time, and an idle one none.
+    """
+    if sys.platform == "win32":
+        return memoryview(mmap.mmap(-1, n))
+    memory = mmap.mmap(-1, n, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if sys.platform == "linux":
+        memory.madvise(mmap.MADV_HUGEPAGE)  # a body has thousands of small pages
+    return memoryview(memory)
 
 
 def _read_into(file: FileIO, view: memoryview) -> None:

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from numcodecs import zstd
+
+from spool.frame_codec import ZSTD_VERSION
 
 _ROOT = Path(__file__).resolve().parents[2]
-_PACKAGES = ("numpy", "numcodecs", "zarr", "httpx", "click", "starlette", "uvicorn")
+_PACKAGES = ("numpy", "zarr", "httpx", "click", "starlette", "uvicorn")
 
 
 def describe(work: Path) -> dict[str, Any]:
@@ -31,7 +32,7 @@ def describe(work: Path) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Of Python, of the libraries that the figures depend on, and of this project with its commit."""
-    told = {"python": platform.python_version(), "sqlite": sqlite3.sqlite_version, "zstd": _zstd()}
+    told = {"python": platform.python_version(), "sqlite": sqlite3.sqlite_version, "zstd": ZSTD_VERSION}
     told |= {name: importlib.metadata.version(name) for name in _PACKAGES}
     told["framespool"] = importlib.metadata.version("framespool")
     told["commit"] = _commit()
@@ -62,11 +63,6 @@ def _file_system(work: Path) -> str:
     above = {str(one) for one in (work.resolve(), *work.resolve().parents)}
     mounted = [one for one in psutil.disk_partitions(all=True) if one.mountpoint in above]
     return max(mounted, key=lambda one: len(one.mountpoint)).fstype if mounted else "unknown"
-
-
-def _zstd() -> str:
-    number = int(zstd.VERSION_NUMBER)
-    return f"{number // 10000}.{number // 100 % 100}.{number % 100}"
 
 
 def _commit() -> str:
