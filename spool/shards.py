@@ -190,10 +190,11 @@ def _memory(n: int) -> memoryview:
     """
     if sys.platform == "win32":
         return memoryview(mmap.mmap(-1, n))
-    memory = mmap.mmap(-1, n, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    if sys.platform == "linux":
-        memory.madvise(mmap.MADV_HUGEPAGE)  # a body has thousands of small pages
-    return memoryview(memory)
+    else:  # noqa: RET505 - the type checker skips it for Windows
+        memory = mmap.mmap(-1, n, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        if sys.platform == "linux":
+            memory.madvise(mmap.MADV_HUGEPAGE)  # a body has thousands of small pages
+        return memoryview(memory)
 
 
 def _read_into(file: FileIO, view: memoryview) -> None:
