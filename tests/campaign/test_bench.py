@@ -94,7 +94,7 @@ def test_the_page_shows_what_was_stored_and_its_pictures_suit_light_and_dark(tmp
     )
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures" / "performance-gone.svg").write_text("", "utf-8")
-    write(result, tmp_path)
+    write([result], tmp_path)
     page = (tmp_path / "performance.md").read_text("utf-8")
     for said in (
         "Of 2 targets 1 are met.",
@@ -103,7 +103,8 @@ def test_the_page_shows_what_was_stored_and_its_pictures_suit_light_and_dark(tmp
         "| audit | framespool 2.5, a second 1 s | 2.50 | ≤ 1 | **missed** |",
         "* `cpu`: OSError: it rained",
         f"* {PEER} (no)",
-        "run.py all --repeats 5 --frames FOLDER --json result.json",
+        "run.py all --repeats 5 --frames FOLDER --json result-1.json",
+        "While uploading, camera, worker and server share",
     ):
         assert said in page
     pictures = sorted((tmp_path / "pictures").iterdir())
@@ -119,8 +120,32 @@ def test_the_page_shows_what_was_stored_and_its_pictures_suit_light_and_dark(tmp
         assert "<text" in text
         assert all("fill:" in text for text in re.findall("<text[^>]*>", text))
     before = [one.read_bytes() for one in pictures]
-    write(result, tmp_path)
+    write([result], tmp_path)
     assert [one.read_bytes() for one in pictures] == before
+
+
+def test_rows_that_were_measured_again_take_the_places_of_the_first_ones(tmp_path: Path) -> None:
+    target = Target(of=OURS, to=("a second",), at_most=1.0)
+
+    def push_and_opening(push: float) -> list[Comparison]:
+        return [
+            compare("push", "white", "s", {OURS: [push], "a second": [1.0]}, target=target),
+            compare("opening", "status", "s", {OURS: [0.25], "a second": [1.0]}, target=target),
+        ]
+
+    first = _result(*push_and_opening(2.0)) | {"failures": []}
+    again = _result(*push_and_opening(0.75)[:1]) | {"asked": ["push"], "repeats": 9, "failures": []}
+    write([first, again], tmp_path)
+    page = (tmp_path / "performance.md").read_text("utf-8")
+    assert "| white | framespool 0.75, a second 1 s |" in page
+    assert "| status | framespool 0.25, a second 1 s |" in page
+    assert "Of 2 targets 2 are met." in page
+    assert "5 or 9 times" in page
+    assert "run.py push --repeats 9 --frames FOLDER --json result-2.json" in page
+    assert "run.py page result-1.json result-2.json" in page
+    other = {**again, "versions": {**again["versions"], "commit": "def"}}
+    with pytest.raises(ValueError, match="no page together"):
+        write([first, other], tmp_path)
 
 
 def test_contenders_take_turns_and_the_first_repeats_are_dropped() -> None:

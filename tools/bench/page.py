@@ -12,13 +12,18 @@ from tools.bench.rows import ROWS
 _MADE = "<!-- Made by tools/bench/run.py page from a stored result: measure again, then make it again. -->"
 
 
-def write(result: Mapping[str, Any], docs: Path) -> None:
+def write(results: Sequence[Mapping[str, Any]], docs: Path) -> None:
     """Write the page and one picture a row into that folder; pictures that are no longer shown are removed.
 
     Args:
-        result: what ``run.py --json`` stores.
+        results: what ``run.py --json`` stores. The first is of all rows; later ones, of the same commit and
+            machine, measure some of them again, more often.
         docs: the folder of the documents.
+
+    Raises:
+        ValueError: they are of different commits or machines.
     """
+    result = _together(results)
     comparisons = [Comparison.from_json(one) for one in result["rows"]]
     pictures = {"overview": plots.overview(comparisons)} if any(one.met is not None for one in comparisons) else {}
     sections: list[str] = []
@@ -40,15 +45,39 @@ def write(result: Mapping[str, Any], docs: Path) -> None:
     (docs / "performance.md").write_text("\n".join(lines) + "\n", "utf-8", newline="\n")
 
 
+def _together(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One result in which the later ones' rows have taken the places of the first's."""
+    first, *later = results
+    for one in later:
+        if _known_by(one) != _known_by(first):
+            raise ValueError("the results are of different versions or machines: they make no page together")
+    rows: dict[str, list[Any]] = {}
+    for one in results:
+        rows |= {name: list(of_row) for name, of_row in groupby(one["rows"], key=lambda row: row["row"])}
+    failures = {one["row"]: one for result in results for one in result["failures"] if one["row"] not in rows}
+    return {
+        **first,
+        "rows": [row for name in ROWS for row in rows.get(name, ())],
+        "failures": list(failures.values()),
+        "runs": [(one["asked"], one["repeats"]) for one in results],
+    }
+
+
+def _known_by(result: Mapping[str, Any]) -> tuple[object, ...]:
+    machine = {name: what for name, what in result["machine"].items() if name != "load"}
+    return machine, result["versions"], result["quick"], result["real_frames"]
+
+
 def _head(result: Mapping[str, Any], comparisons: Sequence[Comparison], *, has_overview: bool) -> Iterator[str]:
     judged = [one for one in comparisons if one.met is not None]
+    times = " or ".join(str(repeats) for _, repeats in result["runs"])
     yield from ("# Performance", "", _MADE, "")
     if result["quick"]:
         yield from ("**A quick run, to see that everything works: these figures mean nothing.**", "")
     yield from (
         "How fast it is, against the released official client (a black box, which makes nothing durable), against",
         "`curl`, and against what the machine itself can do. All that is compared is measured in one run and in",
-        f"turns, {result['repeats']} times (long rows: at most 3). The figures are medians, with the lowest and",
+        f"turns, {times} times (long rows: at most 3; see the end). The figures are medians, with the lowest and",
         "the highest in brackets. MB are 10^6 bytes of raw frames; in `drain` and `line`, of what is sent.",
         "",
         f"Of {len(judged)} targets {sum(bool(one.met) for one in judged)} are met.",
@@ -93,11 +122,12 @@ def _section(name: str, comparisons: Sequence[Comparison], pictures: Sequence[st
         verdict = {True: "met", False: "**missed**", None: "not compared"}[one.met] if one.target else ""
         yield f"| {one.case} | {figures} {one.unit} | {ratio} | {one.target or ''} | {verdict} |"
     yield ""
+    if bound := ROWS[name].bound:
+        yield from (bound, "")
 
 
 def _repeat(result: Mapping[str, Any]) -> Iterator[str]:
-    asked = "all" if list(result["asked"]) == list(ROWS) else " ".join(result["asked"])
-    options = f"--repeats {result['repeats']}" + " --quick" * result["quick"]
+    options = " --quick" * result["quick"]
     if result["versions"]["atomscale"]:
         options += " --peer peer/bin/python"
     if result["real_frames"]:
@@ -105,8 +135,11 @@ def _repeat(result: Mapping[str, Any]) -> Iterator[str]:
     yield from ("## Again", "", "```console", "$ pip install -e '.[bench,demo]'")
     if result["versions"]["atomscale"]:
         yield "$ python tools/bench/run.py install-peer peer"
-    yield f"$ python tools/bench/run.py {asked} {options} --json result.json"
-    yield from ("$ python tools/bench/run.py page result.json", "```", "")
+    for number, (asked, repeats) in enumerate(result["runs"], 1):
+        rows = "all" if list(asked) == list(ROWS) else " ".join(asked)
+        yield f"$ python tools/bench/run.py {rows} --repeats {repeats}{options} --json result-{number}.json"
+    stored = " ".join(f"result-{number}.json" for number in range(1, len(result["runs"]) + 1))
+    yield from (f"$ python tools/bench/run.py page {stored}", "```", "")
     yield from (
         "One row by its name, or `all`; `--work DIR` for a folder on the disk that is to be measured.",
         "Everything talks to a server on this machine, a process of its own; real frames are a folder's images.",

@@ -14,24 +14,52 @@ class Row:
 
     Attributes:
         says: what is measured, in a line for people.
+        bound: what it cannot be better than, and why, where that has to be known to read the figures.
     """
 
     name: str
     says: str
     measure: Callable[[Bench], list[Comparison]]
+    bound: str = ""
 
 
 _ALL = (
-    Row(name="push", says="durable push, against the peer's push", measure=pushing.push),
-    Row(name="limit", says="durable push, against this machine's own limit", measure=pushing.limit),
+    Row(
+        name="push",
+        says="durable push, against the peer's push",
+        measure=pushing.push,
+        bound="While uploading, camera, worker and server share the processors of one machine, and our worker has "
+        "the server take about twice as much meanwhile (see throughput). In a lab the server is elsewhere.",
+    ),
+    Row(
+        name="limit",
+        says="durable push, against this machine's own limit",
+        measure=pushing.limit,
+        bound="Compressing takes every core. What a push does besides takes them too: the SHA-256 of what is "
+        "stored, and its copy into the page cache. With two cores that is most of the distance where frames "
+        "compress quickly (Poisson), and little where they do not (real frames).",
+    ),
     Row(
         name="throughput",
         says="from the first push until all is acknowledged and the stream has ended",
         measure=delivering.throughput,
     ),
     Row(name="worst-push", says="the worst push while the worker drains", measure=delivering.worst_push),
-    Row(name="drain", says="a waiting backlog, against curl -T", measure=draining.drain),
-    Row(name="line", says="a waiting backlog through 50 ms and 100 Mbit/s", measure=draining.line),
+    Row(
+        name="drain",
+        says="a waiting backlog, against curl -T",
+        measure=draining.drain,
+        bound="curl sends bytes. The worker also proves them: it checks each chunk's SHA-256 before it sends it, "
+        "and computes the MD5 that the server's ETag is held against. The server takes more than one "
+        "processor for itself; with two, the proof competes with it.",
+    ),
+    Row(
+        name="line",
+        says="a waiting backlog through 50 ms and 100 Mbit/s",
+        measure=draining.line,
+        bound="In order means that a chunk waits for the answer to the one before, which costs one round trip a "
+        "chunk whatever the client: the smaller the chunks, the more that is. Larger chunks use the line better.",
+    ),
     Row(name="cpu", says="CPU seconds per gigabyte at a camera's pace", measure=pacing.cpu),
     Row(name="cameras", says="four cameras at once, against the duration of a chunk", measure=pacing.cameras),
     Row(

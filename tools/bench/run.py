@@ -4,7 +4,8 @@ It prints each ratio with its target and whether that is met. A target that is m
 differ and other work goes on; the exit code is 1 only when something could not be measured.
 
 * ``run.py install-peer DIR`` makes an environment with the official client, for ``--peer DIR/bin/python``.
-* ``run.py page FILE`` writes docs/performance.md and its pictures from what ``--json FILE`` has stored.
+* ``run.py page FILE...`` writes docs/performance.md and its pictures from what ``--json FILE`` has stored; rows
+  that a later file has measured again, more often, take the places of the first one's.
 """
 
 import argparse
@@ -99,10 +100,10 @@ def _write_page(arguments: Sequence[str]) -> int:
     from tools.bench.page import write  # noqa: PLC0415 - it draws, which nothing else here needs
 
     parser = argparse.ArgumentParser(prog="run.py page", description="Write docs/performance.md.")
-    parser.add_argument("result", type=Path, metavar="FILE", help="what --json has stored")
+    parser.add_argument("results", type=Path, nargs="+", metavar="FILE", help="what --json has stored")
     parser.add_argument("--docs", type=Path, default=Path(__file__).resolve().parents[2] / "docs")
     asked = parser.parse_args(arguments)
-    write(json.loads(asked.result.read_text("utf-8")), asked.docs)
+    write([json.loads(one.read_text("utf-8")) for one in asked.results], asked.docs)
     return 0
 
 
