@@ -143,7 +143,9 @@ def test_rows_that_were_measured_again_take_the_places_of_the_first_ones(tmp_pat
     assert "5 or 9 times" in page
     assert "run.py push --repeats 9 --frames FOLDER --json result-2.json" in page
     assert "run.py page result-1.json result-2.json" in page
-    other = {**again, "versions": {**again["versions"], "commit": "def"}}
+    write([first, {**again, "versions": {**again["versions"], "commit": "def"}}], tmp_path)
+    assert "| push | commit `def` |" in (tmp_path / "performance.md").read_text("utf-8")
+    other = {**again, "versions": {**again["versions"], "python": "3.14.0"}}
     with pytest.raises(ValueError, match="no page together"):
         write([first, other], tmp_path)
 

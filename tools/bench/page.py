@@ -16,12 +16,12 @@ def write(results: Sequence[Mapping[str, Any]], docs: Path) -> None:
     """Write the page and one picture a row into that folder; pictures that are no longer shown are removed.
 
     Args:
-        results: what ``run.py --json`` stores. The first is of all rows; later ones, of the same commit and
-            machine, measure some of them again, more often.
+        results: what ``run.py --json`` stores. The first is of all rows; later ones, of the same machine and
+            libraries, measure some of them again: more often, or at a later commit.
         docs: the folder of the documents.
 
     Raises:
-        ValueError: they are of different commits or machines.
+        ValueError: they are of different machines or libraries.
     """
     result = _together(results)
     comparisons = [Comparison.from_json(one) for one in result["rows"]]
@@ -59,18 +59,19 @@ def _together(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         **first,
         "rows": [row for name in ROWS for row in rows.get(name, ())],
         "failures": list(failures.values()),
-        "runs": [(one["asked"], one["repeats"]) for one in results],
+        "runs": [(one["asked"], one["repeats"], one["versions"]["commit"]) for one in results],
     }
 
 
 def _known_by(result: Mapping[str, Any]) -> tuple[object, ...]:
     machine = {name: what for name, what in result["machine"].items() if name != "load"}
-    return machine, result["versions"], result["quick"], result["real_frames"]
+    versions = {name: what for name, what in result["versions"].items() if name != "commit"}
+    return machine, versions, result["quick"], result["real_frames"]
 
 
 def _head(result: Mapping[str, Any], comparisons: Sequence[Comparison], *, has_overview: bool) -> Iterator[str]:
     judged = [one for one in comparisons if one.met is not None]
-    times = " or ".join(str(repeats) for _, repeats in result["runs"])
+    times = " or ".join(dict.fromkeys(str(repeats) for _, repeats, _ in result["runs"]))
     yield from ("# Performance", "", _MADE, "")
     if result["quick"]:
         yield from ("**A quick run, to see that everything works: these figures mean nothing.**", "")
@@ -105,6 +106,9 @@ def _measured_on(result: Mapping[str, Any]) -> Iterator[str]:
     yield f"| system | {machine['system']}, {machine['file_system']} |"
     yield f"| load before | {machine['load']}: so many processes of others wanted to run |"
     yield f"| framespool | {versions['framespool']}, commit `{versions['commit']}` |"
+    for asked, _, commit in result["runs"][1:]:
+        if commit != versions["commit"]:
+            yield f"| {', '.join(asked)} | commit `{commit}` |"
     yield f"| official client | {versions['atomscale'] or 'absent'} |"
     others = {name: of for name, of in versions.items() if name not in ("framespool", "commit", "atomscale")}
     yield f"| versions | {', '.join(f'{name} {of}' for name, of in others.items())} |"
@@ -135,7 +139,7 @@ def _repeat(result: Mapping[str, Any]) -> Iterator[str]:
     yield from ("## Again", "", "```console", "$ pip install -e '.[bench,demo]'")
     if result["versions"]["atomscale"]:
         yield "$ python tools/bench/run.py install-peer peer"
-    for number, (asked, repeats) in enumerate(result["runs"], 1):
+    for number, (asked, repeats, _) in enumerate(result["runs"], 1):
         rows = "all" if list(asked) == list(ROWS) else " ".join(asked)
         yield f"$ python tools/bench/run.py {rows} --repeats {repeats}{options} --json result-{number}.json"
     stored = " ".join(f"result-{number}.json" for number in range(1, len(result["runs"]) + 1))
