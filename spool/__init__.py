@@ -39,11 +39,12 @@ from spool.problems import Problem
 from spool.proof import Proof, make_proof, read_proof
 from spool.repair import Repaired, repair
 from spool.retention import DEFAULT_MIN_FREE_BYTES, DEFAULT_RETENTION_S, Limits
-from spool.shards import check_received
+from spool.shards import check_received, padded_for_readers
 from spool.signing import SigningKey, make_key
 from spool.spool import Spool, SpoolStatus
 from spool.states import ChunkState, StreamState
 from spool.verify import Verified, verify
+from spool.zarr_metadata import array_document, shard_name
 
 __all__ = [
     "DATA_ID",
@@ -99,6 +100,7 @@ __all__ = [
     "Unpacked",
     "UnsafeFileSystem",
     "Verified",
+    "array_document",
     "audit",
     "check_received",
     "file_system_of",
@@ -108,9 +110,11 @@ __all__ = [
     "make_proof",
     "objection",
     "pack",
+    "padded_for_readers",
     "person",
     "read_proof",
     "repair",
+    "shard_name",
     "totals_of",
     "unpack",
     "verify",

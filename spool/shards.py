@@ -197,6 +197,18 @@ def _memory(n: int) -> memoryview:
         return memoryview(memory)
 
 
+def padded_for_readers(body: bytes | memoryview, *, n: int, chunk_size: int) -> tuple[bytes | memoryview, ...]:
+    """The object that a Zarr reader opens, in parts: the bytes to send, and what a short chunk needs behind them.
+
+    Readers look for an index of ``chunk_size`` entries at the end. What lies before it, and no entry points to, is
+    legal: so the object always begins with exactly the bytes that the digest is of.
+    """
+    if n == chunk_size:
+        return (body,)
+    entries = bytes(body[-index_bytes(n) : -_CRC_BYTES]) + _MISSING * (chunk_size - n)
+    return body, entries + _crc(entries)
+
+
 def _read_into(file: FileIO, view: memoryview) -> None:
     """Fill the view from the file; what a file that has become shorter does not give fails its digest."""
     while view:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from uploader.worker import UploadWorker
 
 __version__ = "0.1.0"
+MADE_BY = f"framespool {__version__}"
+"""What proofs, packs and pages say that they were made by."""
 
 __all__ = [
     "ClockReport",

@@ -12,8 +12,10 @@ from typing import Any
 
 from spool import StreamSettings
 from uploader import opening
+from uploader.addresses import folder_of
 from uploader.api import AtomscaleApi
 from uploader.clock import ClockMeasurement, measure
+from uploader.destinations.stores.folder import mark
 from uploader.errors import KeyRefused, RequestRefused, ServerUnreachable
 from uploader.keys import Keys
 from uploader.parts import NOT_YET
@@ -77,6 +79,23 @@ def begin(
         thread.start()
         thread.join(timeout_s)
     return attempt.give_up(timeout_s)
+
+
+def begin_in_store(url: str) -> Begun:
+    """Begin a stream that goes to a store of objects: its worker opens it there.
+
+    A folder is marked as a destination meanwhile, because a person is here: see `stores.folder`.
+    """
+    folder = folder_of(url)
+    why = None
+    if folder is not None:
+        try:
+            is_there = mark(folder)
+        except OSError as error:
+            why = f"{folder}: {error.strerror or error}"
+        else:
+            why = None if is_there else f"{folder.parent} is not there"
+    return Begun(data_id=None, links={}, unlinked=None, asked=False, is_name_free=False, clock=None, why=why)
 
 
 class _GivenUp(Exception):

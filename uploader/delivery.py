@@ -67,6 +67,7 @@ class StreamDelivery:
         destination: where it goes.
         gate: shared with the other streams of the destination.
         stopped: set when the worker is to stop.
+        proof: makes the stream's proof, for a destination that keeps one.
         clock: shared likewise; ``None`` when chunks are stamped by the host clock.
         on_closed: what to do when the destination has ended the stream by its own rules.
     """
@@ -78,6 +79,7 @@ class StreamDelivery:
         gate: Gate,
         stopped: threading.Event,
         *,
+        proof: Callable[[], bytes],
         clock: ClockKeeper | None = None,
         on_closed: OnClosed = OnClosed.CONTINUE,
     ) -> None:
@@ -85,7 +87,8 @@ class StreamDelivery:
         self._destination = destination
         self._gate = gate
         self._stopped = stopped
-        self._parts = Parts(lease, destination)
+        self._proof = proof
+        self._parts = Parts(lease, destination, proof)
         self._preparer = Preparer(lease, destination, clock)
         self._on_closed = on_closed
         self._heard_s: float | None = None
@@ -266,7 +269,7 @@ class StreamDelivery:
                 self._link_tries += 1
                 if isinstance(outcome := self._parts.link(owed, now=True), TryLater):
                     return outcome
-            return self._destination.finish(stream)
+            return self._destination.finish(stream, self._proof)
 
         match self._keep_trying(partial(self._try, ask)):
             case Ended(words=words):

@@ -6,19 +6,16 @@ A check raises `ValueError` with the end of a sentence that begins with the sett
 import math
 import operator
 import os
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import SupportsIndex
-from urllib.parse import urlsplit
 
+from uploader.addresses import one_spelling
 from uploader.durations import EXAMPLES, duration
 from uploader.errors import ConfigurationError
 from uploader.rate import parse_schedule
 
-_DEFAULT_PORTS = {"http": 80, "https": 443}
-_PLAIN_URL = re.compile(r"[A-Za-z0-9.:/\[\]_~%+-]+")
 _VERBOSITY_MAX = 4
 _LOG_BYTES_MIN = 4096
 _COUNT_MAX = 1000
@@ -49,27 +46,6 @@ def shown(worth: object) -> str | int | float | None:
     if isinstance(worth, float) and worth.is_integer():
         return int(worth)
     return worth if isinstance(worth, str | int | float | None) else str(worth)
-
-
-def one_spelling(value: object) -> str:
-    """A server's base URL in its one spelling, without a slash at its end."""
-    if not isinstance(value, str):
-        raise ValueError(f"is of type {type(value).__name__}, not text")  # noqa: TRY004 - see the module
-    url = value.strip()
-    try:
-        parts = urlsplit(url)
-        port, host, scheme = parts.port, (parts.hostname or "").lower(), parts.scheme.lower()
-    except ValueError as error:
-        raise ValueError("is not a URL") from error
-    if "@" in parts.netloc or "?" in url or "#" in url:
-        # Not quoted: what stands there may be a secret.
-        raise ValueError("must not carry credentials, a query or a fragment")
-    if scheme not in _DEFAULT_PORTS or not host or port == 0 or not _PLAIN_URL.fullmatch(url):
-        raise ValueError(f"is {url!r}, not an http or https URL")
-    # One spelling for one server: a worker delivers the streams whose destination equals its own.
-    host = f"[{host}]" if ":" in host else host
-    where = host if port in (None, _DEFAULT_PORTS[scheme]) else f"{host}:{port}"
-    return f"{scheme}://{where}{parts.path.rstrip('/')}"
 
 
 def _path(value: object) -> Path:

@@ -9,6 +9,7 @@ is taken for ours: an empty part too many is untidy, chunks of two acquisitions 
 
 import logging
 import time
+from collections.abc import Callable
 
 from spool import LeasedStream, Part, Stream
 from uploader.destinations.base import Destination, Linked, Namesake, Opened, Refused, TryLater
@@ -26,11 +27,18 @@ _log = logging.getLogger(__name__)
 
 
 class Parts:
-    """Opens and links the parts of one leased stream; used by one thread at a time."""
+    """Opens and links the parts of one leased stream; used by one thread at a time.
 
-    def __init__(self, lease: LeasedStream, destination: Destination) -> None:
+    Args:
+        lease: the stream.
+        destination: where it goes.
+        proof: makes the stream's proof, for a destination that keeps one.
+    """
+
+    def __init__(self, lease: LeasedStream, destination: Destination, proof: Callable[[], bytes]) -> None:
         self._lease = lease
         self._destination = destination
+        self._proof = proof
         self._began_s = time.monotonic()
         self._asked_here = False
         self._opened: str | None = None
@@ -46,7 +54,9 @@ class Parts:
         if part is not None and not self._asked_here and (left := self._settles_in_s(part)) > 0:
             return TryLater(words="the server may still be opening the stream asked for before", min_wait_s=left)
         if part is None and stream.parts:
-            self._destination.finish(stream)  # always closed, also after trouble; the answer changes nothing
+            self._destination.finish(
+                stream, self._proof
+            )  # always closed, also after trouble; the answer changes nothing
         name = part.name if part is not None else part_name(stream)
         found = self._namesakes(name)
         if isinstance(found, TryLater):

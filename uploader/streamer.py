@@ -17,11 +17,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from spool import Spool, SpoolError, SpoolFull, Stream, StreamSettings, StreamState, UnknownStream
 from uploader import config
+from uploader.addresses import address_of, is_server
 from uploader.api import AtomscaleApi
-from uploader.beginning import Begun, begin
+from uploader.beginning import Begun, begin, begin_in_store
 from uploader.clock import ClockMeasurement
 from uploader.delivery import OnClosed
-from uploader.destinations.atomscale import AtomscaleDestination
+from uploader.destinations.making import make_destination
 from uploader.doorbell import bell_path, ring
 from uploader.errors import ConfigurationError
 from uploader.events import OnEvent
@@ -69,6 +70,8 @@ class RHEEDStreamer:
             (notebooks), or ``"external"``: a ``framespool worker`` that somebody runs.
         max_rate: the most that the worker started here may send, such as ``"2MB/s"`` or
             ``"2MB/s,18:00-07:00=unlimited"``; ``None`` for what is configured, else as fast as it goes.
+        destination: where it is delivered, in place of a server: a folder, as its path or ``file:///FOLDER``, in
+            which each stream lands as a Zarr group. No key is needed.
         on_event: is told what happens, such as that the room runs out; see `uploader.events`. It is called from
             the thread that records, which waits for it; what it raises is logged and goes no further.
 
@@ -92,6 +95,7 @@ class RHEEDStreamer:
         on_closed: str | None = None,
         max_rate: str | None = None,
         on_event: OnEvent | None = None,
+        destination: str | os.PathLike[str] | None = None,
     ) -> None:
         if verbosity is not None:
             set_verbosity(verbosity)
@@ -104,7 +108,7 @@ class RHEEDStreamer:
             )
         found = config.spool(
             {
-                "endpoint": endpoint,
+                "endpoint": self._address(endpoint, destination),
                 "spool_dir": spool_dir,
                 "max_bytes": spool_max_bytes,
                 "min_free_bytes": spool_min_free_bytes,
@@ -115,8 +119,9 @@ class RHEEDStreamer:
         self._on_closed = OnClosed(str(config.setting("on_closed", on_closed).value))
         self._max_rate = str(config.setting("max_rate", max_rate).value)
         self._endpoint, self._limits = found.endpoint, found.limits
-        self._keys = Keys(self._endpoint, api_key)
-        self._keys.current()  # none at all is told here, before anything is begun
+        self._keys = Keys(self._endpoint, api_key) if is_server(self._endpoint) else None
+        if self._keys is not None:
+            self._keys.current()  # none at all is told here, before anything is begun
         self._kind = worker
         takes_risk = config.takes_unsafe_file_system()
         self._spool = Spool(found.root, limits=self._limits, unsafe_file_system=takes_risk)
@@ -191,17 +196,10 @@ class RHEEDStreamer:
             tags=tags,
             azimuth=azimuth,
         )
-        begun = begin(
-            self._endpoint,
-            self._keys,
-            settings,
-            timeout_s=self._open_timeout_s,
-            knows=self._knows,
-            reads_clock=not config.skips_clock(),
-        )
+        begun = self._begin(settings)
         self._clock = begun.clock or self._clock
         stream = self._open_here(settings, begun)
-        if begun.data_id is None:
+        if begun.why is not None:
             _log.warning(
                 "the server could not be asked for the stream (%s). Recording begins here, as %s; the worker opens"
                 " it on the server as soon as that can be reached.",
@@ -380,6 +378,32 @@ class RHEEDStreamer:
 
     # Private --------------------------------------------------------------------------------------------
 
+    @staticmethod
+    def _address(endpoint: str | None, destination: str | os.PathLike[str] | None) -> str | None:
+        if destination is None:
+            return endpoint
+        if endpoint is not None:
+            raise ConfigurationError(
+                "endpoint and destination are both given, and name two places",
+                hint="Nothing was begun. Give one of them.",
+            )
+        try:
+            return address_of(destination)
+        except ValueError as error:
+            raise ConfigurationError(f"destination {error}", hint="Nothing was begun.") from error
+
+    def _begin(self, settings: StreamSettings) -> Begun:
+        if self._keys is None:
+            return begin_in_store(self._endpoint)
+        return begin(
+            self._endpoint,
+            self._keys,
+            settings,
+            timeout_s=self._open_timeout_s,
+            knows=self._knows,
+            reads_clock=not config.skips_clock(),
+        )
+
     def _open_here(self, settings: StreamSettings, begun: Begun) -> Stream:
         try:
             stream = self._spool.open_stream(
@@ -393,7 +417,7 @@ class RHEEDStreamer:
             if begun.clock is not None:
                 self._spool.note_clock(stream.stream_id, begun.clock.reading())
         except BaseException:
-            if begun.data_id is not None:
+            if begun.data_id is not None and self._keys is not None:
                 with AtomscaleApi(self._endpoint, self._keys) as api:
                     end_again(api, begun.data_id)
             raise
@@ -447,7 +471,7 @@ class RHEEDStreamer:
     def _start_thread(self) -> tuple[UploadWorker, threading.Thread]:
         spool = Spool(self._spool.root, limits=self._limits)
         meter = Meter(parse_schedule(self._max_rate), uploads_max=STREAMS_AT_ONCE)
-        destination = AtomscaleDestination(self._endpoint, self._keys, meter)
+        destination = make_destination(self._endpoint, self._keys, meter)
         worker = UploadWorker(
             spool, destination, on_closed=self._on_closed, reads_clock=not config.skips_clock(), meter=meter
         )

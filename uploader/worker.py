@@ -22,8 +22,20 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
-from spool import HostClock, LeasedStream, LeaseLost, ProcessLock, Spool, SpoolError, Stream, StreamState
+import uploader
+from spool import (
+    HostClock,
+    LeasedStream,
+    LeaseLost,
+    ProcessLock,
+    Spool,
+    SpoolError,
+    Stream,
+    StreamState,
+    make_proof,
+)
 from uploader.clock import ClockKeeper
 from uploader.delivery import OnClosed, StreamDelivery
 from uploader.destinations.base import Destination
@@ -285,6 +297,7 @@ class UploadWorker:
                 self._destination,
                 self._gate,
                 self._stopped,
+                proof=partial(make_proof, self._spool, stream_id, made_by=uploader.MADE_BY),
                 clock=self._clock,
                 on_closed=self._on_closed,
             )

@@ -36,7 +36,7 @@ class WorkerProcess:
     Args:
         spool: the producer's opening of the spool.
         endpoint: where the worker delivers.
-        keys: the one in use is handed over in the worker's environment; it finds a newer one by itself.
+        keys: of a server; the one in use goes into the worker's environment; a newer one it finds by itself.
         limits: what the worker keeps the spool within.
         on_closed: handed over likewise.
         max_rate: the most that it may send, as `uploader.rate` reads it.
@@ -46,7 +46,7 @@ class WorkerProcess:
         self,
         spool: Spool,
         endpoint: str,
-        keys: Keys,
+        keys: Keys | None,
         limits: Limits,
         *,
         on_closed: OnClosed = OnClosed.CONTINUE,
@@ -84,7 +84,8 @@ class WorkerProcess:
             for name, value in for_another_folder(os.environ).items()
             if name not in (*KEY_VARIABLES, ENDPOINT_VARIABLE)
         }
-        environment[KEY_VARIABLES[0]] = self._keys.current().reveal()
+        if self._keys is not None:
+            environment[KEY_VARIABLES[0]] = self._keys.current().reveal()
         path, is_named = config.key_file()
         if is_named:
             environment[KEY_FILE_VARIABLE] = str(path)  # whole: the worker runs in another folder

@@ -264,7 +264,7 @@ def test_a_success_is_read_before_it_counts(bench: Bench, row: Row, reply: Reply
         outcomes: dict[Step, Callable[[], object]] = {
             Step.PRESIGN: lambda: destination.prepare(stream, chunk, Stamp(start_ms=0)),
             Step.PUT: lambda: destination.deliver(chunk, ticket, b"body"),
-            Step.END: lambda: destination.finish(stream),
+            Step.END: lambda: destination.finish(stream, bytes),
         }
         (step,) = row.steps
         outcome = outcomes[step]()

@@ -116,8 +116,9 @@ class FarEnd:
             return TryLater(words="the answer was lost", outage=True)
         return Delivered(receipt=Receipt(status=200, etag=sent, confirmed=True, at_ms=START_MS))
 
-    def finish(self, stream: Stream) -> Ended | TryLater:
+    def finish(self, stream: Stream, proof: Callable[[], bytes]) -> Ended | TryLater:
         """See `Destination.finish`."""
+        del proof
         if self.mode in ("away", "key refused"):
             return _AWAY
         self.ended.add(stream.stream_id)

@@ -403,7 +403,10 @@ class SpoolMachine(RuleBasedStateMachine):
         if told.stream_id not in self.deliveries:
             lease = self.spool.lease(told.stream_id, "worker", ttl_s=LEASE_S, take_over=True)
             assert lease is not None
-            self.deliveries[told.stream_id] = lease, StreamDelivery(lease, self.far_end, self.gate, self.stopped)
+            self.deliveries[told.stream_id] = (
+                lease,
+                StreamDelivery(lease, self.far_end, self.gate, self.stopped, proof=bytes),
+            )
         return self.deliveries[told.stream_id]
 
     def _look_at(self, told: Told) -> None:

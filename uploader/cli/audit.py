@@ -143,7 +143,7 @@ def _picture(spool: Spool, found: StreamAudit, title: str, number: int) -> Pictu
 
 
 def _write_page(path: Path, found: StreamAudit, pictures: list[Picture]) -> None:
-    made_by = f"framespool {uploader.__version__}"
+    made_by = uploader.MADE_BY
     # As on the terminal, but for its colours and its line breaks.
     verdict = (
         click.unstyle("\n".join(verdict_lines(found.totals, glance_at(found.chunks))))

@@ -36,7 +36,7 @@ def command(stream: str, dest: Path, spool_dir: Path | None, *, dry_run: bool, a
             else:
                 screen.say(f"Would pack {words.count(len(chunks), 'chunk')}, {words.size(size)}.")
             return
-        made_by = f"framespool {uploader.__version__}"
+        made_by = uploader.MADE_BY
         with screen.progress("packing", quiet=as_json) as progress:
             done = pack(spool, found.stream_id, dest, made_by=made_by, who=person(), progress=progress)
     if as_json:

@@ -35,7 +35,7 @@ def command(stream: str, output: Path, key_file: Path | None, spool_dir: Path | 
         fail(f"{output} is there already", "Choose another name: a proof is never overwritten.")
     with open_spool(spool_dir) as spool:
         ref = spool.find(stream).stream_id
-        content = make_proof(spool, ref, made_by=f"framespool {uploader.__version__}", key=key)
+        content = make_proof(spool, ref, made_by=uploader.MADE_BY, key=key)
     found = read_proof(content)  # nothing leaves here that would not hold elsewhere
     with output.open("xb") as file:
         file.write(content)

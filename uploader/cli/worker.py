@@ -11,12 +11,13 @@ import click
 
 from spool import Spool, SpoolError
 from uploader import config
+from uploader.addresses import is_server
 from uploader.cli.common import config_option, plain_errors
 from uploader.cli.interrupting import wakes_on_signals
 from uploader.cli.setting_options import setting_options
 from uploader.delivery import OnClosed
-from uploader.destinations.atomscale import AtomscaleDestination
 from uploader.destinations.base import Destination
+from uploader.destinations.making import make_destination
 from uploader.drains import Drains, End
 from uploader.errors import UploaderError
 from uploader.keys import Keys
@@ -91,7 +92,7 @@ def _begin_log(sources: Sources) -> bool:
 
 def _drain(sources: Sources, spools: Sequence[Path], until: Until) -> None:
     found = every_spool(sources, spools)
-    keys = {one.endpoint: Keys(one.endpoint) for one in found}
+    keys = {one.endpoint: Keys(one.endpoint) for one in found if is_server(one.endpoint)}
     for one in keys.values():
         one.current()  # none at all is told here, before anything is begun
     on_closed = OnClosed(str(resolve("on_closed", sources).value))
@@ -117,7 +118,7 @@ def _drain(sources: Sources, spools: Sequence[Path], until: Until) -> None:
 
     drains = Drains(
         found,
-        lambda url: AtomscaleDestination(url, keys[url], meter),
+        lambda url: make_destination(url, keys.get(url), meter),
         worker,
         is_once=until is Until.DRY,
         unsafe_file_system=config.takes_unsafe_file_system(),

@@ -145,8 +145,9 @@ class AtomscaleDestination:
             return _try_later(row, answer)
         return _judged(chunk, ticket, answer, evidence(answer.headers, body, md5))
 
-    def finish(self, stream: Stream) -> Ended | TryLater:
-        """See `Destination.finish`."""
+    def finish(self, stream: Stream, proof: Callable[[], bytes]) -> Ended | TryLater:
+        """See `Destination.finish`; the server keeps no proof."""
+        del proof
         assert stream.data_id is not None
         answer = self._api.end_stream(stream.data_id)
         row = meaning_of(Step.END, answer)

@@ -4,7 +4,7 @@ A destination never retries, never sleeps and never touches the spool. It says w
 outcome also says whether trying again can help.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -154,8 +154,13 @@ class Destination(Protocol):
         """Send a chunk's bytes, once."""
         ...
 
-    def finish(self, stream: Stream) -> Ended | TryLater:
-        """Ask for the end of the stream, once everything is delivered."""
+    def finish(self, stream: Stream, proof: Callable[[], bytes]) -> Ended | TryLater:
+        """Ask for the end of the stream, once everything is delivered.
+
+        Args:
+            stream: the stream.
+            proof: makes its proof, as `spool.make_proof` does; for a destination that keeps one beside the chunks.
+        """
         ...
 
     def close(self) -> None:

@@ -174,7 +174,7 @@ class _Bench:
         return (found,), isinstance(found, Delivered)
 
     def _finish(self, _: HostileServer) -> tuple[Sequence[object], bool]:
-        return (self._destination.finish(self._stream),), False
+        return (self._destination.finish(self._stream, bytes),), False
 
     def _send(self, server: HostileServer) -> tuple[Sequence[object], bool]:
         """A chunk's whole way, with every try that there is time for."""
@@ -191,7 +191,7 @@ class _Bench:
             return server(sent)
 
         self.network.answer = answer
-        StreamDelivery(lease, self._destination, _Impatient(stopped), stopped).drain()
+        StreamDelivery(lease, self._destination, _Impatient(stopped), stopped, proof=bytes).drain()
         after = self._spool.stream(stream.stream_id)
         chunk = self._spool.chunk(stream.stream_id, 0)
         events = [event.detail for event in self._spool.events(stream.stream_id)]

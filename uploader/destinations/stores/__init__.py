@@ -1,0 +1,1 @@
+"""Where objects lie, whatever they are: a folder, or an object store."""

@@ -1,0 +1,85 @@
+"""What a store of objects is to a destination: keys and bytes, created if absent, proved by their digest."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+Pieces = Sequence[bytes | memoryview]
+
+
+class StoreTrouble(Exception):
+    """The store did not do what it was asked; trying again may help.
+
+    Attributes:
+        outage: the store is not there at all, for anybody.
+        min_wait_s: the least time to wait.
+        may_be_done: it may have happened all the same.
+    """
+
+    def __init__(self, words: str, *, outage: bool, min_wait_s: float = 0.0, may_be_done: bool = True) -> None:
+        super().__init__(words)
+        self.outage = outage
+        self.min_wait_s = min_wait_s
+        self.may_be_done = may_be_done
+
+
+class KeyTaken(Exception):
+    """Another object lies under the key: for good, and nothing was changed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """The store has exactly the bytes that it was given.
+
+    Attributes:
+        was_there: it had them before.
+        etag: its own name for them, where it has one.
+        sha256: hex digest of what it has; ``None`` where nothing proves it.
+    """
+
+    was_there: bool
+    etag: str | None
+    sha256: str | None
+
+
+class Store(Protocol):
+    """Objects by their keys; keys are relative, with slashes. Used by several threads at once.
+
+    Each method may raise `StoreTrouble`.
+    """
+
+    url: str
+    """Its name: what `StreamSettings.destination` says."""
+
+    def make_room(self, key: str) -> None:
+        """See to it that objects can be created below this key; doing it twice changes nothing."""
+        ...
+
+    def create(self, key: str, pieces: Pieces) -> Stored:
+        """Store an object unless one is there; on return it is durable.
+
+        Raises:
+            KeyTaken: one is there, with other bytes.
+        """
+        ...
+
+    def replace(self, key: str, content: bytes) -> None:
+        """Store a small object, in place of what is there: readers see the old one or the new one, whole."""
+        ...
+
+    def read(self, key: str) -> bytes | None:
+        """A small object's bytes; ``None`` when there is none."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+
+def sha256_of(pieces: Pieces) -> str:
+    """The hex digest of an object that lies in pieces."""
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+    return digest.hexdigest()

@@ -1,0 +1,168 @@
+"""A folder as a store: on a local disk, or a share that may go away and come back.
+
+What it has acknowledged is as durable as the spool: written whole under another name, fsynced, renamed, the
+directory fsynced; and read back, so that the digest is of what the file system says.
+
+A share that is not mounted leaves an empty folder behind, on this machine's own disk. So the folder is marked
+once, while a person is there, and nothing is written where the mark is not.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import stat
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from spool import Disk
+from uploader.destinations.stores.base import KeyTaken, Pieces, Stored, StoreTrouble, sha256_of
+
+MARK_NAME: Final = ".framespool-destination"
+_INCOMING: Final = ".framespool-incoming"
+_READ_BYTES = 1 << 20
+_FULL = frozenset({errno.ENOSPC, *([errno.EDQUOT] if hasattr(errno, "EDQUOT") else [])})
+
+
+def mark(folder: Path, disk: Disk | None = None) -> bool:
+    """Make a folder a destination, while a person is there; whether that could be done.
+
+    ``False`` means that the folder above it is not there: a share that is not mounted.
+    """
+    disk = disk or Disk()
+    if not folder.parent.is_dir():
+        return False
+    if not folder.is_dir():
+        folder.mkdir()
+        disk.sync_dir(folder.parent, label="destination")
+    if not (folder / MARK_NAME).exists():
+        with contextlib.suppress(FileExistsError):
+            what = {"format": "framespool-destination", "version": 1, "id": uuid.uuid4().hex}
+            disk.write_new(folder / MARK_NAME, [json.dumps(what).encode()], label="mark")
+            _like(folder, folder / MARK_NAME)
+            disk.sync_dir(folder, label="mark")
+    return True
+
+
+class FolderStore:
+    """The folder as `Store`.
+
+    Args:
+        url: its name.
+        folder: it.
+        disk: every step on disk.
+    """
+
+    def __init__(self, url: str, folder: Path, disk: Disk | None = None) -> None:
+        self.url = url
+        self._folder = folder
+        self._disk = disk or Disk()
+
+    def close(self) -> None:
+        """Nothing is held between two calls."""
+
+    def make_room(self, key: str) -> None:
+        """See `Store.make_room`."""
+        with self._told():
+            self._require_mark()
+            missing = [self._path(key)]
+            while missing[-1].parent != self._folder and not missing[-1].parent.is_dir():
+                missing.append(missing[-1].parent)
+            for path in reversed(missing):
+                with contextlib.suppress(FileExistsError):
+                    self._disk.make_dir(path, label="destination")
+                    _like(self._folder, path)
+
+    def create(self, key: str, pieces: Pieces) -> Stored:
+        """See `Store.create`."""
+        with self._told():
+            self._require_mark()
+            target, ours = self._path(key), sha256_of(pieces)
+            # One worker at a time delivers a stream, so that nobody comes between the look and the rename; and
+            # where locks do not work, the other one has the same bytes.
+            if (theirs := _digest(target)) is None:
+                self._write(target, pieces)
+                theirs, was_there = _digest(target), False
+                if theirs != ours:
+                    raise StoreTrouble(f"{target} does not read as it was written", outage=False)
+            elif theirs != ours:
+                raise KeyTaken(f"{target} is there already, with other bytes")
+            else:
+                # Whoever wrote it may have died before it was durable.
+                self._disk.sync_file(target, label="object")
+                self._disk.sync_dir(target.parent, label="object")
+                was_there = True
+        return Stored(was_there=was_there, etag=None, sha256=theirs)
+
+    def replace(self, key: str, content: bytes) -> None:
+        """See `Store.replace`."""
+        with self._told():
+            self._require_mark()
+            self._write(self._path(key), [content])
+
+    def read(self, key: str) -> bytes | None:
+        """See `Store.read`."""
+        with self._told():
+            self._require_mark()
+            try:
+                return self._path(key).read_bytes()
+            except FileNotFoundError:
+                return None
+
+    def _write(self, target: Path, pieces: Pieces) -> None:
+        incoming = self._folder / _INCOMING
+        if not incoming.is_dir():
+            with contextlib.suppress(FileExistsError):
+                self._disk.make_dir(incoming, label="destination")
+        new = incoming / uuid.uuid4().hex
+        try:
+            self._disk.write_new(new, map(bytes, pieces), label="object")
+            _like(self._folder, new)
+            self._disk.rename(new, target, label="object")
+        except BaseException:
+            with contextlib.suppress(OSError):
+                new.unlink(missing_ok=True)
+            raise
+
+    def _require_mark(self) -> None:
+        if not (self._folder / MARK_NAME).is_file():
+            raise StoreTrouble(
+                f"{self._folder} is not there, or has lost its mark ({MARK_NAME}): is its share mounted?",
+                outage=True,
+                may_be_done=False,
+            )
+
+    def _path(self, key: str) -> Path:
+        path = self._folder.joinpath(*key.split("/"))
+        if ".." in path.parts or not path.is_relative_to(self._folder):
+            raise ValueError(f"the key {key!r} leaves the folder")
+        return path
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """What the file system refuses, in words: nothing is lost, the chunk waits in the spool."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno in _FULL:
+                raise StoreTrouble(f"{self._folder} is full", outage=True) from error
+            raise StoreTrouble(f"{self._folder}: {error.strerror or error}", outage=True) from error
+
+
+def _digest(path: Path) -> str | None:
+    try:
+        with path.open("rb", buffering=0) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        return None
+
+
+def _like(folder: Path, path: Path) -> None:
+    """Who may read the folder may read what is put there; Windows does so by itself."""
+    if sys.platform != "win32":
+        allowed = stat.S_IMODE(folder.stat().st_mode)
+        path.chmod(allowed & (0o777 if path.is_dir() else 0o666))

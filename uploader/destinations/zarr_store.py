@@ -1,0 +1,191 @@
+"""A store of objects as a destination: each stream lands as a Zarr group that any reader opens in place.
+
+The group's folder is named after the stream and its stream_id, so that it is the same whoever asks, and however
+often. A chunk's object begins with exactly the bytes that the ledger's SHA-256 is of; a short chunk's goes on with
+an index of ``chunk_size`` entries, which Zarr readers look for at its end. What is written last is the proof,
+beside the group: readers of Zarr wonder about what is none in one.
+"""
+
+import json
+import re
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from spool import Chunk, ClockReading, ProofBroken, Receipt, Stream, padded_for_readers, read_proof, shard_name
+from uploader.destinations.base import (
+    Closed,
+    Delivered,
+    Ended,
+    Linked,
+    Namesake,
+    Opened,
+    Refused,
+    Ticket,
+    TryLater,
+)
+from uploader.destinations.stores.base import KeyTaken, Store, StoreTrouble
+from uploader.destinations.zarr_documents import documents, time_chunk
+from uploader.stamps import Stamp
+
+PROOF_SUFFIX = ".proof.json"
+_NOT_PLAIN = re.compile(r"[^0-9A-Za-z]+")
+_NAME_CHARS = 60
+_CREATED = 201
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class _Ticket(Ticket):
+    stream: Stream
+    stamp: Stamp
+
+
+class ZarrDestination:
+    """A `Store` as `Destination`.
+
+    Args:
+        store: where to.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.url = store.url
+        self._store = store
+        self._lock = threading.Lock()
+        self._frame_counts: dict[str, int] = {}
+
+    def close(self) -> None:
+        """See `Destination.close`."""
+        self._store.close()
+
+    def read_clock(self) -> ClockReading | None:
+        """See `Destination.read_clock`; a store has no clock that counts."""
+        return None
+
+    def namesakes(self, name: str) -> Sequence[Namesake] | TryLater | Refused:
+        """See `Destination.namesakes`; a folder is found by its stream_id, and nobody else's is like it."""
+        del name
+        return ()
+
+    def open(self, stream: Stream, name: str) -> Opened | TryLater | Refused:
+        """See `Destination.open`."""
+        del name
+        data_id = folder_name(stream)
+
+        def begin() -> Opened:
+            for part in ("", "/time", "/frames"):
+                self._store.make_room(f"{data_id}{part}")
+            self._describe(stream, data_id, self._frame_count(data_id))
+            return Opened(data_id=data_id)
+
+        return _asked(begin)
+
+    def link(self, stream: Stream) -> Linked | TryLater | Refused:
+        """See `Destination.link`; the settings are the group's attributes."""
+        del stream
+        return Linked(facts={})
+
+    def look(self, stream: Stream) -> TryLater | Closed | None:
+        """See `Destination.look`; a store ends nothing by itself."""
+        del stream
+        return None
+
+    def prepare(self, stream: Stream, chunk: Chunk, stamp: Stamp) -> Ticket | TryLater | Refused | Closed:
+        """See `Destination.prepare`."""
+        assert stream.data_id is not None
+        key = f"{stream.data_id}/frames/{shard_name(chunk.chunk_idx)}"
+        return _Ticket(url=key, got_at_s=time.monotonic(), data_id=stream.data_id, stream=stream, stamp=stamp)
+
+    def deliver(self, chunk: Chunk, ticket: Ticket, body: bytes | memoryview) -> Delivered | TryLater | Refused:
+        """See `Destination.deliver`."""
+        assert isinstance(ticket, _Ticket)
+        settings, data_id = ticket.stream.settings, ticket.data_id
+
+        def put() -> Delivered:
+            times = time_chunk(
+                chunk, chunk_size=settings.chunk_size, start_ms=ticket.stamp.start_ms, fps=settings.fps
+            )
+            # Not if absent: a chunk that is sent again may have a better stamp.
+            self._store.replace(f"{data_id}/time/c.{chunk.chunk_idx}", times)
+            stored = self._store.create(
+                ticket.url, padded_for_readers(body, n=chunk.n, chunk_size=settings.chunk_size)
+            )
+            reaches = chunk.chunk_idx * settings.chunk_size + chunk.n
+            self._describe(ticket.stream, data_id, max(reaches, self._frame_count(data_id)))
+            return Delivered(
+                receipt=Receipt(
+                    status=_CREATED,
+                    etag=stored.etag,
+                    checksums={} if stored.sha256 is None else {"sha256": stored.sha256},
+                    confirmed=stored.sha256 is not None,
+                    at_ms=time.time_ns() // 1_000_000,
+                    url_path=ticket.url,
+                    data_id=data_id,
+                )
+            )
+
+        return _asked(put)
+
+    def finish(self, stream: Stream, proof: Callable[[], bytes]) -> Ended | TryLater:
+        """See `Destination.finish`: the proof is written, last."""
+        assert stream.data_id is not None
+        key = f"{stream.data_id}{PROOF_SUFFIX}"
+
+        def end() -> Ended:
+            there = self._store.read(key)
+            if there is None or not _proves(there, stream):
+                self._store.replace(key, proof())
+            return Ended(words=f"{key} is written")
+
+        outcome = _asked(end)
+        return TryLater(words=outcome.words) if isinstance(outcome, Refused) else outcome
+
+    def _frame_count(self, data_id: str) -> int:
+        with self._lock:
+            if data_id not in self._frame_counts:
+                there = self._store.read(f"{data_id}/frames/zarr.json")
+                self._frame_counts[data_id] = _length(there)
+            return self._frame_counts[data_id]
+
+    def _describe(self, stream: Stream, data_id: str, frame_count: int) -> None:
+        for key, content in documents(stream, data_id=data_id, frame_count=frame_count).items():
+            self._store.replace(f"{data_id}/{key}", content)
+        with self._lock:
+            self._frame_counts[data_id] = frame_count
+
+
+def folder_name(stream: Stream) -> str:
+    """What a stream's group is called in a store: its name, as far as that is plain, and its stream_id."""
+    plain = _NOT_PLAIN.sub("-", stream.settings.name).strip("-")[:_NAME_CHARS].rstrip("-")
+    return f"{plain or 'stream'}-{stream.stream_id}"
+
+
+def _length(document: bytes | None) -> int:
+    """The number of frames that an array's document tells of; 0 for none, or one that cannot be read."""
+    try:
+        return int(json.loads(document or b"")["shape"][0])
+    except (ValueError, LookupError, TypeError):
+        return 0
+
+
+def _proves(content: bytes, stream: Stream) -> bool:
+    """Whether it is the proof of this stream, complete."""
+    try:
+        audit = read_proof(content).audit
+    except ProofBroken:
+        return False
+    return audit.stream.stream_id == stream.stream_id and len(audit.chunks) == stream.tally.pushed
+
+
+def _asked(ask: Callable[[], _T]) -> _T | TryLater | Refused:
+    """What asking the store led to, with its troubles as outcomes."""
+    try:
+        return ask()
+    except KeyTaken as error:
+        return Refused(words=str(error))
+    except StoreTrouble as error:
+        return TryLater(
+            words=str(error), outage=error.outage, min_wait_s=error.min_wait_s, may_be_done=error.may_be_done
+        )
