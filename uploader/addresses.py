@@ -7,7 +7,6 @@ import os
 import re
 from pathlib import Path, PureWindowsPath
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _PLAIN_URL = re.compile(r"[A-Za-z0-9.:/\[\]_~%+-]+")
@@ -64,6 +63,8 @@ def folder_of(url: str) -> Path | None:
     parts = urlsplit(url)
     if parts.scheme != _FOLDER:
         return None
+    from urllib.request import url2pathname  # noqa: PLC0415 - it loads the network, which a reader never needs
+
     # A share on Windows has its server where other URLs have their host: file://nas/share/folder.
     return Path(url2pathname(f"//{parts.netloc}{parts.path}" if parts.netloc else parts.path))
 

@@ -51,12 +51,12 @@ class Parts:
             # It was opened before, and the disk did not take its data_id.
             return self._record(stream, self._opened)
         part = stream.asked_part
-        if part is not None and not self._asked_here and (left := self._settles_in_s(part)) > 0:
+        is_question = not self._asked_here and not self._destination.opens_once
+        if part is not None and is_question and (left := self._settles_in_s(part)) > 0:
             return TryLater(words="the server may still be opening the stream asked for before", min_wait_s=left)
         if part is None and stream.parts:
-            self._destination.finish(
-                stream, self._proof
-            )  # always closed, also after trouble; the answer changes nothing
+            # Always closed, also after trouble; the answer changes nothing.
+            self._destination.finish(stream, self._proof)
         name = part.name if part is not None else part_name(stream)
         found = self._namesakes(name)
         if isinstance(found, TryLater):

@@ -90,7 +90,7 @@ def test_one_server_has_one_name_however_it_is_spelled(spelling: str) -> None:
     [
         "api.invalid",
         "ftp://api.invalid",
-        "file:///etc/passwd",
+        "file:///",
         "http://",
         "https:///path",
         "http://host:port",

@@ -77,7 +77,7 @@ def destinations(monkeypatch: pytest.MonkeyPatch) -> list[AtomscaleDestination]:
         made.append(AtomscaleDestination(*given))
         return made[-1]
 
-    monkeypatch.setattr("uploader.streamer.AtomscaleDestination", make)
+    monkeypatch.setattr("uploader.destinations.making.AtomscaleDestination", make)
     return made
 
 

@@ -45,6 +45,7 @@ class FarEnd:
 
     watch: Callable[[Chunk], None]
     url: str = "https://example.invalid"
+    opens_once: bool = False
     mode: str = "up"
     refused: frozenset[int] = frozenset()
     got: dict[tuple[str, int], list[str]] = field(default_factory=dict)

@@ -61,6 +61,7 @@ class AtomscaleDestination:
 
     def __init__(self, endpoint: str, key: ApiKey | Keys, meter: Meter | None = None) -> None:
         self.url = endpoint
+        self.opens_once = False
         self._meter = meter or Meter()
         self._api = AtomscaleApi(endpoint, key)
         self._clock = AtomscaleApi(endpoint, key, timeout_s=BURST_S)

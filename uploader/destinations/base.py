@@ -125,6 +125,8 @@ class Destination(Protocol):
 
     url: str
     """Its name: what `StreamSettings.destination` says."""
+    opens_once: bool
+    """Whether asking again for a stream's part gives the same part: then a lost answer leaves no question."""
 
     def read_clock(self) -> ClockReading | None:
         """Measure the destination's clock against this host's; ``None`` when it has none, or does not answer."""

@@ -52,6 +52,7 @@ class ZarrDestination:
 
     def __init__(self, store: Store) -> None:
         self.url = store.url
+        self.opens_once = True
         self._store = store
         self._lock = threading.Lock()
         self._frame_counts: dict[str, int] = {}
