@@ -1,4 +1,4 @@
-"""The address of a destination: a server's base URL, or a folder as ``file:///...``; one spelling for each.
+"""Where a destination is: a server's base URL, a folder, or a place in an object store; one spelling for each.
 
 A worker delivers the streams whose destination equals its own, so that two spellings would be two places.
 """
@@ -11,6 +11,9 @@ from urllib.parse import urlsplit
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _PLAIN_URL = re.compile(r"[A-Za-z0-9.:/\[\]_~%+-]+")
 _FOLDER = "file"
+_OBJECT_STORES = frozenset({"s3", "gs", "az"})
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,62}", re.ASCII)
+_KEY = re.compile(r"(/[0-9A-Za-z!_.*'()=-]+)*", re.ASCII)
 
 
 def one_spelling(value: object) -> str:
@@ -32,8 +35,10 @@ def one_spelling(value: object) -> str:
         raise ValueError("must not carry credentials, a query or a fragment")
     if scheme == _FOLDER:
         return _folder_url(url)
+    if scheme in _OBJECT_STORES:
+        return _bucket_url(scheme, parts.netloc, parts.path.rstrip("/"))
     if scheme not in _DEFAULT_PORTS or not host or port == 0 or not _PLAIN_URL.fullmatch(url):
-        raise ValueError(f"is {url!r}, not an http or https URL, nor file:///FOLDER")
+        raise ValueError(f"is {url!r}, not an http or https URL, nor file:///FOLDER or s3://BUCKET")
     host = f"[{host}]" if ":" in host else host
     where = host if port in (None, _DEFAULT_PORTS[scheme]) else f"{host}:{port}"
     return f"{scheme}://{where}{parts.path.rstrip('/')}"
@@ -67,6 +72,18 @@ def folder_of(url: str) -> Path | None:
 
     # A share on Windows has its server where other URLs have their host: file://nas/share/folder.
     return Path(url2pathname(f"//{parts.netloc}{parts.path}" if parts.netloc else parts.path))
+
+
+def is_bucket(url: str) -> bool:
+    """Whether the address is a place in an object store."""
+    return urlsplit(url).scheme in _OBJECT_STORES
+
+
+def _bucket_url(scheme: str, bucket: str, prefix: str) -> str:
+    parts = prefix.split("/")[1:]
+    if not _BUCKET.fullmatch(bucket) or not _KEY.fullmatch(prefix) or {".", ".."} & set(parts):
+        raise ValueError(f"is not {scheme}://BUCKET or {scheme}://BUCKET/PREFIX, in plain characters")
+    return f"{scheme}://{bucket}{prefix}"
 
 
 def _folder_url(url: str) -> str:

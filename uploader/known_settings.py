@@ -44,7 +44,7 @@ class Setting:
 # fmt: off
 SETTINGS = (
     Setting(name="endpoint", kind=kinds.URL, default=DEFAULT_ENDPOINT, of_spool=True, variable="AS_API_ENDPOINT",
-            says="The server's base URL, or file:///FOLDER."),
+            says="The server's base URL, or file:///FOLDER, or s3://BUCKET."),
     Setting(name="spool_dir", kind=kinds.FOLDER, default=None, variable="ATOMSCALE_SPOOL_DIR", option="--spool",
             says="The spool folder, or the name of a [[spool]]."),
     Setting(name="max_bytes", kind=kinds.BYTES, default=None, of_spool=True,

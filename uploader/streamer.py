@@ -70,8 +70,8 @@ class RHEEDStreamer:
             (notebooks), or ``"external"``: a ``framespool worker`` that somebody runs.
         max_rate: the most that the worker started here may send, such as ``"2MB/s"`` or
             ``"2MB/s,18:00-07:00=unlimited"``; ``None`` for what is configured, else as fast as it goes.
-        destination: where it is delivered, in place of a server: a folder, as its path or ``file:///FOLDER``, in
-            which each stream lands as a Zarr group. No key is needed.
+        destination: where it is delivered, in place of a server: a folder, as its path or ``file:///FOLDER``, or a
+            bucket, ``s3://BUCKET/PREFIX``, in which each stream lands as a Zarr group. No key is needed.
         on_event: is told what happens, such as that the room runs out; see `uploader.events`. It is called from
             the thread that records, which waits for it; what it raises is logged and goes no further.
 

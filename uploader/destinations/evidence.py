@@ -61,14 +61,17 @@ class Evidence:
 
 
 class Md5:
-    """The MD5 of a body, computed in a thread of its own while that is being sent."""
+    """The MD5 of a body, in one piece or several, computed in a thread of its own while that is being sent."""
 
-    def __init__(self, body: bytes | memoryview) -> None:
+    def __init__(self, *pieces: bytes | memoryview) -> None:
+        self._pieces = pieces
         self._digest = hashlib.md5(usedforsecurity=False)
-        self._thread = threading.Thread(
-            target=self._digest.update, args=(body,), name="framespool-md5", daemon=True
-        )
+        self._thread = threading.Thread(target=self._compute, name="framespool-md5", daemon=True)
         self._thread.start()
+
+    def _compute(self) -> None:
+        for piece in self._pieces:
+            self._digest.update(piece)
 
     def hexdigest(self) -> str:
         """It, once it is there."""
