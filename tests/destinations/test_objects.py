@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -95,7 +96,7 @@ def record(spool: Spool, chunks: int = 3) -> Stream:
     return stream
 
 
-def zarr_group(name: str) -> ZarrObjectStore:
+def zarr_group(name: str) -> ZarrObjectStore[Any]:
     return ZarrObjectStore(from_url(f"{URL}/{name}", client_options={"allow_http": True}), read_only=True)
 
 
@@ -112,7 +113,7 @@ def assert_arrived(spool: Spool, stream: Stream, chunks: int = 3) -> None:
         assert hashlib.sha256(content[: chunk.wire_bytes]).hexdigest() == chunk.sha256
         assert chunk.receipt.etag == hashlib.md5(content).hexdigest()
     pushed = np.concatenate([frames(idx, chunks) for idx in range(chunks)])
-    with xarray.open_zarr(zarr_group(now.data_id)) as found:  # type: ignore[arg-type]
+    with xarray.open_zarr(zarr_group(now.data_id)) as found:
         np.testing.assert_array_equal(found["frames"].values, pushed)
     group = zarr.open_group(zarr_group(now.data_id), mode="r")
     np.testing.assert_array_equal(np.asarray(group["frames"][:]), pushed)  # type: ignore[index]
