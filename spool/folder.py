@@ -139,6 +139,17 @@ class SpoolFolder:
         with self.writing(label) as db:
             return change(db)
 
+    def free_bytes(self) -> int:
+        """What is free on the disk, for whoever looks.
+
+        Raises:
+            DiskFailed: it does not say.
+        """
+        try:
+            return self.disk.free_bytes(self.root)
+        except OSError as error:
+            raise translated(error, "the free space cannot be told") from error
+
     @property
     def missing_reserve_bytes(self) -> int:
         """What the reserve still needs: all of it after it was given up, else nothing."""

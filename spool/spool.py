@@ -408,7 +408,7 @@ class Spool:
             root=self.root,
             streams=streams,
             used_bytes=used,
-            free_bytes=self._folder.disk.free_bytes(self.root),
+            free_bytes=self._folder.free_bytes(),
             limits=self.limits,
         )
 
@@ -424,7 +424,7 @@ class Spool:
             now_ms=now,
             used_bytes=used,
             prunable_bytes=prunable,
-            free_bytes=self._folder.disk.free_bytes(self.root),
+            free_bytes=self._folder.free_bytes(),
             reserve_bytes=self._folder.missing_reserve_bytes,
         )
 

@@ -360,3 +360,15 @@ def test_a_full_disk_can_be_opened(small: SmallDisk) -> None:
         acknowledge(again, ref, 0)
         assert again.prune()[0] == 1
         check_invariants(again)
+
+
+def test_a_disk_that_does_not_tell_its_free_space_is_a_failing_disk(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(path: Path) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    monkeypatch.setattr("shutil.disk_usage", fails)
+    for look in (spool.status, spool.forecast):
+        with pytest.raises(DiskFailed, match="free space cannot be told"):
+            look()
