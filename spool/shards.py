@@ -259,14 +259,23 @@ def check_file(path: Path, chunk: Chunk, *, chunk_size: int) -> None:
 
 
 def check_received(content: bytes, chunk: Chunk, *, chunk_size: int) -> None:
-    """Hold what arrived elsewhere against what was recorded: the wire form, or the file as it lay in the spool.
+    """Hold what arrived elsewhere against what was recorded.
+
+    Args:
+        content: the wire form, alone or made ready for readers, or the file as it lay in the spool.
+        chunk: as it was recorded.
+        chunk_size: of the stream.
 
     Raises:
         ShardDamaged: it is something else; it says which part differs, as narrowly as can be told.
     """
     frame_bytes = _frame_bytes(chunk.n, chunk_size=chunk_size, wire_bytes=chunk.wire_bytes)
     body = content
-    if len(content) != chunk.wire_bytes:
+    if len(content) == chunk.wire_bytes + index_bytes(chunk_size):
+        body = content[: chunk.wire_bytes]
+        if b"".join(padded_for_readers(body, n=chunk.n, chunk_size=chunk_size)) != content:
+            raise ShardDamaged(f"its index for readers differs, somewhere in bytes from {chunk.wire_bytes}")
+    elif len(content) != chunk.wire_bytes:
         index_at = len(content) - index_bytes(chunk_size)
         entries = content[index_at : index_at + chunk.n * _ENTRY_BYTES]
         padded = entries + _MISSING * (chunk_size - chunk.n)

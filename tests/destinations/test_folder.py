@@ -20,7 +20,7 @@ import xarray
 import zarr
 from numpy.typing import NDArray
 
-from spool import Limits, Spool, Stream, read_proof
+from spool import Limits, ShardDamaged, Spool, Stream, check_received, read_proof
 from spool.testing import FaultyDisk, some_frames, some_settings
 from uploader import ConfigurationError, RHEEDStreamer
 from uploader.destinations.stores.folder import MARK_NAME, FolderStore, mark
@@ -89,6 +89,8 @@ class Bench:
             assert hashlib.sha256(content[: chunk.wire_bytes]).hexdigest() == chunk.sha256
             assert chunk.receipt.checksums["sha256"] == hashlib.sha256(content).hexdigest()
         np.testing.assert_array_equal(read(group), np.concatenate([frames(idx) for idx in range(CHUNKS)]))
+        for chunk in self.spool.chunks(stream.stream_id):
+            check_received((group / "frames" / f"c.{chunk.chunk_idx}.0.0").read_bytes(), chunk, chunk_size=4)
         proof = read_proof(Path(f"{group}.proof.json").read_bytes())
         assert proof.audit.stream.stream_id == stream.stream_id
         assert len(proof.audit.chunks) == CHUNKS
@@ -134,6 +136,20 @@ def test_a_stream_lands_as_a_group_that_zarr_and_xarray_open(bench: Bench) -> No
             # Ten frames a second, from each chunk's own beginning.
             since = (found["time"].values - np.datetime64("2023-11-14T22:13:20")) / np.timedelta64(1, "ms")
             assert since.tolist() == [100.0 * frame for frame in range(10)]
+
+
+def test_whatever_differs_in_an_object_is_found(bench: Bench) -> None:
+    stream = bench.record()
+    bench.deliver()
+    for chunk in bench.spool.chunks(stream.stream_id):
+        content = (bench.group(stream) / "frames" / f"c.{chunk.chunk_idx}.0.0").read_bytes()
+        for at in range(0, len(content), 7):
+            changed = bytearray(content)
+            changed[at] ^= 1
+            with pytest.raises(ShardDamaged):
+                check_received(bytes(changed), chunk, chunk_size=4)
+        with pytest.raises(ShardDamaged):
+            check_received(content[:-1], chunk, chunk_size=4)
 
 
 def test_it_opens_at_any_moment_while_it_grows(bench: Bench) -> None:

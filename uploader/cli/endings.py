@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from spool import AuditTotals, Stream, StreamState
+from uploader.addresses import is_server
 from uploader.cli import screen, words
 from uploader.cli.common import command_line
 from uploader.reports import FinalizeReport
@@ -14,7 +15,9 @@ def opening_lines(described: str, stream: Stream) -> Iterator[str]:
     yield words.printable(described)
     yield f"  to       {stream.settings.destination}"
     yield f"  stream   {stream.stream_id}, {stream.settings.chunk_size} frames a chunk"
-    if stream.data_id is None:
+    if stream.data_id is None and not is_server(stream.settings.destination):
+        yield "  data_id  none yet: the worker begins the stream there"
+    elif stream.data_id is None:
         yield "  data_id  none yet: the server could not be asked. Recording begins here, and the stream is opened"
         yield "           on the server as soon as that can be reached"
     else:
