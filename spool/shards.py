@@ -16,6 +16,7 @@ word, directly before the index.
 Source: Zarr v3 specification, sharding codec 1.0; docs/on-disk-format.md.
 """
 
+import contextlib
 import hashlib
 import json
 import mmap
@@ -193,7 +194,8 @@ def _memory(n: int) -> memoryview:
     else:  # noqa: RET505 - the type checker skips it for Windows
         memory = mmap.mmap(-1, n, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         if sys.platform == "linux":
-            memory.madvise(mmap.MADV_HUGEPAGE)  # a body has thousands of small pages
+            with contextlib.suppress(OSError):  # a kernel without large pages
+                memory.madvise(mmap.MADV_HUGEPAGE)  # a body has thousands of small ones
         return memoryview(memory)
 
 

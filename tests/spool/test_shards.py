@@ -1,8 +1,16 @@
 """What is read to be sent: how much memory it takes, and for how long."""
 
+import errno
+import hashlib
+import mmap
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+
+from spool import Spool, Stream
+from spool.testing import some_frames, wire_sha256
 
 _SCRIPT = """
 import sys, threading
@@ -41,3 +49,20 @@ def test_what_was_read_to_be_sent_leaves_the_memory_when_it_is_sent(tmp_path: Pa
     *reading, idle = map(float, said.stdout.split())
     assert 1.5 < max(reading) < 2.5, reading
     assert idle < 0.3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux is asked for large pages")
+def test_a_kernel_without_large_pages_reads_all_the_same(
+    spool: Spool, stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class WithoutLargePages(mmap.mmap):
+        def madvise(self, *_: object) -> None:
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr("spool.shards.mmap.mmap", WithoutLargePages)
+    spool.push(stream.stream_id, 0, some_frames())
+    lease = spool.lease(stream.stream_id, "reader", ttl_s=60)
+    assert lease is not None
+    waiting = lease.next_waiting()
+    assert waiting is not None
+    assert hashlib.sha256(lease.read(waiting)).hexdigest() == wire_sha256(some_frames())
