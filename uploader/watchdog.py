@@ -16,7 +16,7 @@ class Watch:
     def __init__(self, cut: Callable[[], None], move: Callable[["Watch", float], None]) -> None:
         self._cut = cut
         self._move = move
-        self.deadline_s = 0.0
+        self.deadline_s = float("inf")  # until `give`: the watchdog may look in between
         self.was_cut = False
 
     def give(self, seconds: float) -> None:
