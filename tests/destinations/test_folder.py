@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -20,9 +20,10 @@ import xarray
 import zarr
 from numpy.typing import NDArray
 
-from spool import Limits, ShardDamaged, Spool, Stream, check_received, read_proof
+from spool import Disk, Limits, ShardDamaged, Spool, Stream, check_received, read_proof
 from spool.testing import FaultyDisk, some_frames, some_settings
 from uploader import ConfigurationError, RHEEDStreamer
+from uploader.destinations.stores.base import StoreTrouble
 from uploader.destinations.stores.folder import MARK_NAME, FolderStore, mark
 from uploader.destinations.zarr_store import ZarrDestination
 from uploader.worker import Until, UploadWorker
@@ -227,8 +228,7 @@ def test_an_object_with_other_bytes_is_never_replaced(bench: Bench) -> None:
     assert object_.read_bytes() == b"somebody else's"
 
 
-def test_a_cut_object_that_a_crash_left_under_its_name_is_noticed(bench: Bench) -> None:
-    # Not by our own order of steps, but by a share that promised more than it kept.
+def test_what_is_not_durable_is_not_acknowledged(bench: Bench) -> None:
     stream = bench.record()
     bench.disk.fail("object.fsync_dir", at=3, times=10_000)
     with bench.delivering():
@@ -274,11 +274,53 @@ def test_a_worker_may_die_before_any_step_and_the_next_one_goes_on(bench: Bench,
 
 
 def test_who_may_read_the_folder_may_read_what_is_put_there(bench: Bench) -> None:
-    bench.folder.chmod(0o750)
-    stream = bench.record()
+    bench.folder.chmod(0o2770)  # what belongs to a group, and all that is put there too
+    bench.record()
     bench.deliver()
-    modes = {stat.S_IMODE(path.stat().st_mode) for path in [bench.group(stream), *bench.group(stream).rglob("*")]}
-    assert modes == {0o750, 0o640}
+    written = [path for path in bench.folder.rglob("*") if path.name != MARK_NAME]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in written} == {0o2770, 0o660}
+
+
+def test_what_was_there_already_is_made_durable_before_it_counts(bench: Bench) -> None:
+    # Whoever made it may have died before it was.
+    store = FolderStore(bench.url, bench.folder, bench.disk)
+    for _ in range(2):
+        bench.disk.steps.clear()
+        store.make_room("a/b")
+        assert bench.disk.labels() == ["destination.mkdir", "destination.fsync_dir"] * 2
+    store.create("a/b/c", [b"x"])
+    bench.disk.steps.clear()
+    assert store.create("a/b/c", [b"x"]).was_there
+    assert bench.disk.labels() == ["object.fsync", "object.fsync_dir"]
+    bench.disk.steps.clear()
+    assert mark(bench.folder, bench.disk)
+    assert bench.disk.labels()[-2:] == ["mark.fsync_dir", "destination.fsync_dir"]
+
+
+class LyingDisk(Disk):
+    """Keeps other bytes than it is given, as a share does that runs out of memory."""
+
+    def write_new(self, path: Path, pieces: Iterable[bytes | Sequence[bytes]], *, label: str) -> None:
+        super().write_new(path, [bytes(piece)[::-1] for piece in pieces if isinstance(piece, bytes)], label=label)
+
+
+def test_a_disk_that_keeps_other_bytes_is_not_believed(bench: Bench) -> None:
+    store = FolderStore(bench.url, bench.folder, LyingDisk())
+    with pytest.raises(StoreTrouble, match="other bytes"):
+        store.create("x", [b"ab", b"cd"])
+    assert [path.name for path in bench.folder.rglob("*") if path.is_file()] == [MARK_NAME]
+
+
+def test_what_a_dead_writer_left_unfinished_is_swept_and_what_is_under_way_is_not(bench: Bench) -> None:
+    store = FolderStore(bench.url, bench.folder)
+    store.create("x", [b"x"])
+    incoming = bench.folder / ".framespool-incoming"
+    (incoming / "new").write_bytes(b"under way")
+    (incoming / "old").write_bytes(b"half of it")
+    long_ago = time.time() - 2 * 86_400
+    os.utime(incoming / "old", (long_ago, long_ago))
+    store.make_room("y")
+    assert os.listdir(incoming) == ["new"]
 
 
 def test_no_key_leaves_the_folder(bench: Bench) -> None:

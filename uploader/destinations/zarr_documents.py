@@ -34,7 +34,6 @@ def time_chunk(chunk: Chunk, *, chunk_size: int, start_ms: float, fps: float) ->
 def documents(stream: Stream, *, data_id: str, frame_count: int) -> dict[str, bytes]:
     """The three ``zarr.json`` by their keys within the group, the group's last."""
     frames = json.loads(array_document(stream, frame_count=frame_count))
-    frames["attributes"]["coordinates"] = "time"
     time = _time_document(stream, frame_count=frame_count)
     group = {
         "zarr_format": 3,

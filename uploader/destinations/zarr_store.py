@@ -8,7 +8,6 @@ beside the group: readers of Zarr wonder about what is none in one.
 
 import json
 import re
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -54,8 +53,7 @@ class ZarrDestination:
         self.url = store.url
         self.opens_once = True
         self._store = store
-        self._lock = threading.Lock()
-        self._frame_counts: dict[str, int] = {}
+        self._frame_counts: dict[str, int] = {}  # each stream is one thread's at a time
 
     def close(self) -> None:
         """See `Destination.close`."""
@@ -144,17 +142,14 @@ class ZarrDestination:
         return TryLater(words=outcome.words) if isinstance(outcome, Refused) else outcome
 
     def _frame_count(self, data_id: str) -> int:
-        with self._lock:
-            if data_id not in self._frame_counts:
-                there = self._store.read(f"{data_id}/frames/zarr.json")
-                self._frame_counts[data_id] = _length(there)
-            return self._frame_counts[data_id]
+        if data_id not in self._frame_counts:
+            self._frame_counts[data_id] = _length(self._store.read(f"{data_id}/frames/zarr.json"))
+        return self._frame_counts[data_id]
 
     def _describe(self, stream: Stream, data_id: str, frame_count: int) -> None:
         for key, content in documents(stream, data_id=data_id, frame_count=frame_count).items():
             self._store.replace(f"{data_id}/{key}", content)
-        with self._lock:
-            self._frame_counts[data_id] = frame_count
+        self._frame_counts[data_id] = frame_count
 
 
 def folder_name(stream: Stream) -> str:

@@ -1,7 +1,7 @@
 """A folder as a store: on a local disk, or a share that may go away and come back.
 
 What it has acknowledged is as durable as the spool: written whole under another name, fsynced, renamed, the
-directory fsynced; and read back, so that the digest is of what the file system says.
+directory fsynced. It is read back before the rename, so that the digest is of what the file system says.
 
 A share that is not mounted leaves an empty folder behind, on this machine's own disk. So the folder is marked
 once, while a person is there, and nothing is written where the mark is not.
@@ -13,6 +13,7 @@ import hashlib
 import json
 import stat
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +25,8 @@ from uploader.destinations.stores.base import KeyTaken, Pieces, Stored, StoreTro
 
 MARK_NAME: Final = ".framespool-destination"
 _INCOMING: Final = ".framespool-incoming"
-_READ_BYTES = 1 << 20
+_UNFINISHED_S: Final = 86_400.0
+"""What was begun so long ago is not being written any more, whatever the clocks of a share's users say."""
 _FULL = frozenset({errno.ENOSPC, *([errno.EDQUOT] if hasattr(errno, "EDQUOT") else [])})
 
 
@@ -36,15 +38,14 @@ def mark(folder: Path, disk: Disk | None = None) -> bool:
     disk = disk or Disk()
     if not folder.parent.is_dir():
         return False
-    if not folder.is_dir():
-        folder.mkdir()
-        disk.sync_dir(folder.parent, label="destination")
-    if not (folder / MARK_NAME).exists():
-        with contextlib.suppress(FileExistsError):
-            what = {"format": "framespool-destination", "version": 1, "id": uuid.uuid4().hex}
-            disk.write_new(folder / MARK_NAME, [json.dumps(what).encode()], label="mark")
-            _like(folder, folder / MARK_NAME)
-            disk.sync_dir(folder, label="mark")
+    folder.mkdir(exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        what = {"format": "framespool-destination", "version": 1, "id": uuid.uuid4().hex}
+        disk.write_new(folder / MARK_NAME, [json.dumps(what).encode()], label="mark")
+        _like(folder, folder / MARK_NAME)
+    # Also what was there before: whoever made it may have died before it was durable.
+    disk.sync_dir(folder, label="mark")
+    disk.sync_dir(folder.parent, label="destination")
     return True
 
 
@@ -60,6 +61,7 @@ class FolderStore:
     def __init__(self, url: str, folder: Path, disk: Disk | None = None) -> None:
         self.url = url
         self._folder = folder
+        self._incoming = folder / _INCOMING
         self._disk = disk or Disk()
 
     def close(self) -> None:
@@ -69,13 +71,8 @@ class FolderStore:
         """See `Store.make_room`."""
         with self._told():
             self._require_mark()
-            missing = [self._path(key)]
-            while missing[-1].parent != self._folder and not missing[-1].parent.is_dir():
-                missing.append(missing[-1].parent)
-            for path in reversed(missing):
-                with contextlib.suppress(FileExistsError):
-                    self._disk.make_dir(path, label="destination")
-                    _like(self._folder, path)
+            self._make_dir(self._path(key))
+            self._sweep()
 
     def create(self, key: str, pieces: Pieces) -> Stored:
         """See `Store.create`."""
@@ -84,25 +81,22 @@ class FolderStore:
             target, ours = self._path(key), sha256_of(pieces)
             # One worker at a time delivers a stream, so that nobody comes between the look and the rename; and
             # where locks do not work, the other one has the same bytes.
-            if (theirs := _digest(target)) is None:
-                self._write(target, pieces)
-                theirs, was_there = _digest(target), False
-                if theirs != ours:
-                    raise StoreTrouble(f"{target} does not read as it was written", outage=False)
+            theirs = _digest(target)
+            if theirs is None:
+                self._write(target, pieces, sha256=ours)
             elif theirs != ours:
                 raise KeyTaken(f"{target} is there already, with other bytes")
             else:
                 # Whoever wrote it may have died before it was durable.
                 self._disk.sync_file(target, label="object")
                 self._disk.sync_dir(target.parent, label="object")
-                was_there = True
-        return Stored(was_there=was_there, etag=None, sha256=theirs)
+        return Stored(was_there=theirs is not None, etag=None, sha256=ours)
 
     def replace(self, key: str, content: bytes) -> None:
         """See `Store.replace`."""
         with self._told():
             self._require_mark()
-            self._write(self._path(key), [content])
+            self._write(self._path(key), [content], sha256=sha256_of([content]))
 
     def read(self, key: str) -> bytes | None:
         """See `Store.read`."""
@@ -113,14 +107,32 @@ class FolderStore:
             except FileNotFoundError:
                 return None
 
-    def _write(self, target: Path, pieces: Pieces) -> None:
-        incoming = self._folder / _INCOMING
-        if not incoming.is_dir():
-            with contextlib.suppress(FileExistsError):
-                self._disk.make_dir(incoming, label="destination")
-        new = incoming / uuid.uuid4().hex
+    def _make_dir(self, path: Path) -> None:
+        """Make a folder and those above it, durably; also one that is there, for its maker may have died."""
+        if path.parent != self._folder:
+            self._make_dir(path.parent)
+        try:
+            self._disk.make_dir(path, label="destination")
+            _like(self._folder, path)
+        except FileExistsError:
+            self._disk.sync_dir(path.parent, label="destination")
+
+    def _sweep(self) -> None:
+        """Remove what writers that have died left unfinished; what is new may be another PC's, under way."""
+        with contextlib.suppress(FileNotFoundError):
+            for left in self._incoming.iterdir():
+                if time.time() - left.stat().st_mtime > _UNFINISHED_S:
+                    self._disk.remove(left, label="unfinished")
+
+    def _write(self, target: Path, pieces: Pieces, *, sha256: str) -> None:
+        """Write a file whole, read it back, and give it its name."""
+        if not self._incoming.is_dir():
+            self._make_dir(self._incoming)
+        new = self._incoming / uuid.uuid4().hex
         try:
             self._disk.write_new(new, map(bytes, pieces), label="object")
+            if _digest(new) != sha256:
+                raise StoreTrouble(f"{self._folder} keeps other bytes than it is given", outage=False)
             _like(self._folder, new)
             self._disk.rename(new, target, label="object")
         except BaseException:
@@ -165,4 +177,4 @@ def _like(folder: Path, path: Path) -> None:
     """Who may read the folder may read what is put there; Windows does so by itself."""
     if sys.platform != "win32":
         allowed = stat.S_IMODE(folder.stat().st_mode)
-        path.chmod(allowed & (0o777 if path.is_dir() else 0o666))
+        path.chmod(allowed if path.is_dir() else allowed & 0o666)
