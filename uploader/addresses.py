@@ -74,6 +74,11 @@ def folder_of(url: str) -> Path | None:
     return Path(url2pathname(f"//{parts.netloc}{parts.path}" if parts.netloc else parts.path))
 
 
+def is_store(url: str) -> bool:
+    """Whether the address is a folder's or a bucket's, where streams lie as files that anybody opens."""
+    return not is_server(url)
+
+
 def is_bucket(url: str) -> bool:
     """Whether the address is a place in an object store."""
     return urlsplit(url).scheme in _OBJECT_STORES

@@ -51,18 +51,18 @@ class Begun:
 
 def begin(
     endpoint: str,
-    keys: Keys,
+    keys: Keys | None,
     settings: StreamSettings,
     *,
     timeout_s: float,
     knows: Callable[[str], bool],
     reads_clock: bool,
 ) -> Begun:
-    """Open a stream on the server, for at most so long.
+    """Open a stream on the server, for at most so long; in a store of objects its worker opens it.
 
     Args:
-        endpoint: the API's base URL.
-        keys: the API key, and those that may follow it.
+        endpoint: where streams go.
+        keys: the API key, and those that may follow it; ``None`` for a store, which wants none.
         settings: of the stream.
         timeout_s: how long to wait; 0 for not asking at all.
         knows: whether a data_id is of a stream of this spool.
@@ -71,6 +71,9 @@ def begin(
     Raises:
         KeyRefused, RequestRefused: the server answered, and said no; nothing is open.
     """
+    if keys is None:
+        why = _marked(endpoint, timeout_s)
+        return Begun(data_id=None, links={}, unlinked=None, asked=False, is_name_free=False, clock=None, why=why)
     attempt = _Attempt(settings, knows)
     if timeout_s > 0:
         thread = threading.Thread(
@@ -81,21 +84,30 @@ def begin(
     return attempt.give_up(timeout_s)
 
 
-def begin_in_store(url: str) -> Begun:
-    """Begin a stream that goes to a store of objects: its worker opens it there.
+def _marked(url: str, timeout_s: float) -> str | None:
+    """Mark a folder as a destination, because a person is here now; why that was not done, if it was not.
 
-    A folder is marked as a destination meanwhile, because a person is here: see `stores.folder`.
+    A share whose server is gone keeps whoever asks: that is a thread that may be left behind.
     """
     folder = folder_of(url)
-    why = None
-    if folder is not None:
+    if folder is None:
+        return None
+    found: list[str | None] = []
+
+    def look() -> None:
         try:
-            is_there = mark(folder)
+            found.append(None if mark(folder) else f"{folder.parent} is not there")
         except OSError as error:
-            why = f"{folder}: {error.strerror or error}"
-        else:
-            why = None if is_there else f"{folder.parent} is not there"
-    return Begun(data_id=None, links={}, unlinked=None, asked=False, is_name_free=False, clock=None, why=why)
+            found.append(f"{folder}: {error.strerror or error}")
+
+    thread = threading.Thread(target=look, name="framespool-open", daemon=True)
+    thread.start()
+    thread.join(timeout_s)
+    return found[0] if found else _no_answer(timeout_s)
+
+
+def _no_answer(timeout_s: float) -> str:
+    return f"there was no answer within {timeout_s:g} s"
 
 
 class _GivenUp(Exception):
@@ -139,7 +151,7 @@ class _Attempt:
             raise error
         settings = self.settings
         is_to_be_linked = links is None and bool(settings.physical_sample or settings.tags)
-        why = str(error) if error is not None else f"there was no answer within {timeout_s:g} s"
+        why = str(error) if error is not None else _no_answer(timeout_s)
         return Begun(
             data_id=data_id,
             links={} if links is None else links.facts(),

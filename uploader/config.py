@@ -10,6 +10,7 @@ from pathlib import Path
 
 import platformdirs
 
+from uploader.addresses import address_of
 from uploader.errors import ConfigurationError
 from uploader.known_settings import BY_NAME
 from uploader.resolving import Resolved, Sources, SpoolSettings, one_spool, resolve
@@ -167,6 +168,25 @@ def endpoint(given: str | None = None, environ: Mapping[str, str] = os.environ) 
         ConfigurationError: it is not an http(s) URL, or carries credentials or a query.
     """
     return str(setting("endpoint", given, environ).value)
+
+
+def destination(endpoint: str | None, destination: str | os.PathLike[str] | None) -> str | None:
+    """Where streams go: what the caller has given, in one of two ways; ``None`` when in neither.
+
+    Raises:
+        ConfigurationError: both are given, or the destination is neither a folder nor an address.
+    """
+    if destination is None:
+        return endpoint
+    if endpoint is not None:
+        raise ConfigurationError(
+            "endpoint and destination are both given, and name two places",
+            hint="Nothing was begun. Give one of them.",
+        )
+    try:
+        return address_of(destination)
+    except ValueError as error:
+        raise ConfigurationError(f"destination {error}", hint="Nothing was begun.") from error
 
 
 def spool_dir(given: str | os.PathLike[str] | None = None, environ: Mapping[str, str] = os.environ) -> Path:

@@ -17,12 +17,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from spool import Spool, SpoolError, SpoolFull, Stream, StreamSettings, StreamState, UnknownStream
 from uploader import config
-from uploader.addresses import address_of, is_server
+from uploader.addresses import is_server
 from uploader.api import AtomscaleApi
-from uploader.beginning import Begun, begin, begin_in_store
+from uploader.beginning import Begun, begin
 from uploader.clock import ClockMeasurement
 from uploader.delivery import OnClosed
-from uploader.destinations.making import make_destination
+from uploader.destinations.making import make_destination, require_parts
 from uploader.doorbell import bell_path, ring
 from uploader.errors import ConfigurationError
 from uploader.events import OnEvent
@@ -108,7 +108,7 @@ class RHEEDStreamer:
             )
         found = config.spool(
             {
-                "endpoint": self._address(endpoint, destination),
+                "endpoint": config.destination(endpoint, destination),
                 "spool_dir": spool_dir,
                 "max_bytes": spool_max_bytes,
                 "min_free_bytes": spool_min_free_bytes,
@@ -119,6 +119,7 @@ class RHEEDStreamer:
         self._on_closed = OnClosed(str(config.setting("on_closed", on_closed).value))
         self._max_rate = str(config.setting("max_rate", max_rate).value)
         self._endpoint, self._limits = found.endpoint, found.limits
+        require_parts(self._endpoint)
         self._keys = Keys(self._endpoint, api_key) if is_server(self._endpoint) else None
         if self._keys is not None:
             self._keys.current()  # none at all is told here, before anything is begun
@@ -201,8 +202,9 @@ class RHEEDStreamer:
         stream = self._open_here(settings, begun)
         if begun.why is not None:
             _log.warning(
-                "the server could not be asked for the stream (%s). Recording begins here, as %s; the worker opens"
-                " it on the server as soon as that can be reached.",
+                "%s could not be asked for the stream (%s). Recording begins here, as %s; the worker opens it"
+                " there as soon as it can be reached.",
+                self._endpoint,
                 begun.why,
                 stream.stream_id,
             )
@@ -378,23 +380,7 @@ class RHEEDStreamer:
 
     # Private --------------------------------------------------------------------------------------------
 
-    @staticmethod
-    def _address(endpoint: str | None, destination: str | os.PathLike[str] | None) -> str | None:
-        if destination is None:
-            return endpoint
-        if endpoint is not None:
-            raise ConfigurationError(
-                "endpoint and destination are both given, and name two places",
-                hint="Nothing was begun. Give one of them.",
-            )
-        try:
-            return address_of(destination)
-        except ValueError as error:
-            raise ConfigurationError(f"destination {error}", hint="Nothing was begun.") from error
-
     def _begin(self, settings: StreamSettings) -> Begun:
-        if self._keys is None:
-            return begin_in_store(self._endpoint)
         return begin(
             self._endpoint,
             self._keys,

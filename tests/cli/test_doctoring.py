@@ -5,12 +5,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from tests.cli.shell import KEY, Reader, Shell, until
+from uploader.addresses import is_store
+from uploader.destinations.stores.folder import MARK_NAME, mark
 from uploader.doctor import CHECKS
 from uploader.loopback.process import LoopbackServer
 
-NAMES = [check.name for check in CHECKS]
+NAMES = [check.name for check in CHECKS if check.of is not is_store]
 
 
 def talking(shell: Shell) -> Reader:
@@ -69,7 +72,7 @@ def test_offline_asks_nothing_of_the_network(shell: Shell, server: LoopbackServe
     said = talking(shell).run("doctor", "--offline", "--json")
     assert said.code == 0, said
     findings = {one["check"]: one for one in said.json()["findings"]}
-    asking = {check.name for check in CHECKS if check.asks_network}
+    asking = {check.name for check in CHECKS if check.asks_network and check.name in NAMES}
     assert {name for name, one in findings.items() if one["seen"] == "--offline"} == asking
     assert server.state()["requests"] == before
 
@@ -81,6 +84,29 @@ def test_a_spool_at_work_is_not_disturbed(shell: Shell) -> None:
         said = shell.run("doctor")
         assert said.code == 0, said
         assert recording.wait(60) == 0
+
+
+def test_of_a_folder_it_asks_whether_it_takes_files_and_nothing_of_a_server(reader: Shell, tmp_path: Path) -> None:
+    share = tmp_path / "share"
+    url = (share / "growths").as_uri()
+
+    def found() -> dict[str, Any]:
+        said = reader.run("doctor", "--endpoint", url, "--json")
+        findings = {one["check"]: one for one in said.json()["findings"]}
+        assert {"proxy", "dns", "tls", "key", "server"}.isdisjoint(findings)
+        store: dict[str, Any] = findings["store"]
+        assert said.code == (1 if store["verdict"] == "problem" else 0)
+        return store
+
+    gone = found()
+    assert (gone["verdict"], gone["seen"]) == ("problem", f"{share} is not there")
+    share.mkdir()
+    assert found()["verdict"] == "warning"
+    (share / "growths").mkdir()
+    assert "has no mark" in found()["seen"]
+    assert mark(share / "growths")
+    assert (found()["verdict"], found()["seen"]) == ("ok", f"{share / 'growths'} is marked, and takes files")
+    assert [path.name for path in (share / "growths").iterdir()] == [MARK_NAME]
 
 
 def test_wrong_usage_is_2(reader: Shell) -> None:

@@ -26,6 +26,7 @@ from uploader import ConfigurationError, RHEEDStreamer
 from uploader.destinations.stores.base import StoreTrouble
 from uploader.destinations.stores.folder import MARK_NAME, FolderStore, mark
 from uploader.destinations.zarr_store import ZarrDestination
+from uploader.rate import Meter, parse_schedule
 from uploader.worker import Until, UploadWorker
 
 NO_LIMITS = Limits(min_free_bytes=0)
@@ -349,3 +350,36 @@ def test_a_script_names_a_folder_and_needs_no_key(tmp_path: Path, monkeypatch: p
 def test_two_places_at_once_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="name two places"):
         RHEEDStreamer(spool_dir=tmp_path, endpoint="http://127.0.0.1:1", destination=tmp_path / "x")
+
+
+def test_a_share_that_does_not_answer_keeps_no_recording_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers = threading.Event()
+    monkeypatch.setattr("uploader.beginning.mark", lambda _folder: answers.wait(60))
+    folder = tmp_path / "share"
+    with RHEEDStreamer(
+        spool_dir=tmp_path / "spool", destination=folder, worker="external", open_timeout_s=0.2
+    ) as streamer:
+        began = time.monotonic()
+        stream_id = streamer.initialize(2, 0, 4)
+        assert time.monotonic() - began < 20
+        streamer.push(stream_id, 0, some_frames(4))
+    answers.set()
+    assert f"{folder.as_uri()} could not be asked for the stream (there was no answer within 0.2 s)" in caplog.text
+
+
+def test_what_is_sent_to_a_folder_has_its_share_of_the_line(bench: Bench) -> None:
+    stream = bench.record()
+    waited: list[float] = []
+
+    def wait(seconds: float) -> bool:
+        waited.append(seconds)
+        return False
+
+    meter = Meter(parse_schedule("1kB/s"), clock=lambda: sum(waited), wait=wait)
+    destination = ZarrDestination(FolderStore(bench.url, bench.folder), meter)
+    assert UploadWorker(bench.spool, destination, until=Until.DRY).run()
+    bench.assert_arrived(stream)
+    sent = sum(chunk.wire_bytes for chunk in bench.spool.chunks(stream.stream_id))
+    assert sum(waited) == pytest.approx(sent / 1000, rel=0.3)

@@ -21,7 +21,7 @@ from zarr.storage import ObjectStore as ZarrObjectStore
 
 from spool import Limits, Spool, Stream, read_proof
 from spool.testing import some_frames, some_settings
-from uploader import RHEEDStreamer
+from uploader import ConfigurationError, RHEEDStreamer
 from uploader.destinations.stores.base import KeyTaken, StoreTrouble
 from uploader.destinations.stores.objects import ObjectStore
 from uploader.destinations.zarr_store import ZarrDestination
@@ -178,3 +178,17 @@ def test_a_script_names_a_bucket_and_a_worker_process_brings_it_there_after_an_o
             assert_arrived(spool, spool.stream(stream_id))
     finally:
         server.end()
+
+
+def test_without_the_extra_nothing_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("uploader.destinations.making.find_spec", lambda _name: None)
+    with pytest.raises(ConfigurationError, match="needs the extra 'objects'") as refused:
+        RHEEDStreamer(spool_dir=tmp_path / "spool", destination=URL)
+    assert "pip install 'framespool[objects]'" in refused.value.hint
+    assert not (tmp_path / "spool").exists()
+
+
+def test_an_environment_that_cannot_be_used_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_NAME", raising=False)
+    with pytest.raises(ConfigurationError, match="Account must be specified"):
+        ObjectStore("az://container/x")

@@ -21,7 +21,7 @@ import trustme
 from tests.uploader.rig import Asked, Reply, ScriptedServer, json_reply, status_rule
 from tools.fault_proxy import Fault, FaultProxy
 from uploader import config
-from uploader.doctor import CHECKS, Examination, Finding, Subject, network, tls
+from uploader.doctor import Examination, Finding, Subject, checks_of, network, tls
 from uploader.doctor import server as server_checks
 from uploader.doctor.certificates import Certificate, read_certificate
 from uploader.doctor.ways import way_to
@@ -43,9 +43,10 @@ def at(endpoint: str) -> Subject:
 
 def examined(endpoint: str) -> dict[str, Finding]:
     """What all the checks say that have to do with the network, each after those it needs."""
-    names = [check.name for check in CHECKS]
+    checks = checks_of(at(endpoint))
     examination = Examination(at(endpoint))
-    return {check.name: examination.look(check) for check in CHECKS[names.index("proxy") :]}
+    names = [check.name for check in checks]
+    return {check.name: examination.look(check) for check in checks[names.index("proxy") :]}
 
 
 def verdicts(found: Mapping[str, Finding]) -> dict[str, str]:

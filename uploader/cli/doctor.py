@@ -11,7 +11,7 @@ import click
 from uploader import __version__, config
 from uploader.cli import screen, words
 from uploader.cli.common import BAD_NEWS, json_option, plain_errors, spool_option
-from uploader.doctor import CHECKS, Check, Examination, Finding, Subject, Verdict
+from uploader.doctor import Check, Examination, Finding, Subject, Verdict, checks_of
 
 _COLOURS = {Verdict.OK: "good", Verdict.WARNING: "wait", Verdict.PROBLEM: "bad", Verdict.NOT_CHECKED: "dim"}
 _VERDICT_WIDTH, _NAME_WIDTH = 12, 12
@@ -19,12 +19,12 @@ _VERDICT_WIDTH, _NAME_WIDTH = 12, 12
 
 @click.command()
 @spool_option
-@click.option("--endpoint", help="The server's base URL.  [default: AS_API_ENDPOINT, then the vendor's]")
+@click.option("--endpoint", help="Where streams go.  [default: AS_API_ENDPOINT, then the vendor's]")
 @click.option("--offline", is_flag=True, help="Look at this machine only: ask nothing of the network.")
 @json_option
 @plain_errors
 def command(spool_dir: Path | None, endpoint: str | None, *, offline: bool, as_json: bool) -> None:
-    """Look at disk, index, clock, network, key and server, and say what to do about each.
+    """Look at disk, index, clock, network, key and server (or folder, or bucket), and say what to do about each.
 
     Takes some seconds. What is tried on disk is removed again, and the server is only asked questions. Exits
     with 1 if something keeps recording or delivery from working; warnings alone leave it 0.
@@ -35,7 +35,7 @@ def command(spool_dir: Path | None, endpoint: str | None, *, offline: bool, as_j
         screen.say(f"Endpoint  {subject.endpoint}")
         screen.say()
     findings = []
-    for check, finding in _examine(Examination(subject, offline=offline), quiet=as_json):
+    for check, finding in _examine(subject, offline=offline, quiet=as_json):
         findings.append((check, finding))
         if not as_json:
             screen.say("\n".join(_lines(check, finding)))
@@ -48,8 +48,9 @@ def command(spool_dir: Path | None, endpoint: str | None, *, offline: bool, as_j
         raise SystemExit(BAD_NEWS)
 
 
-def _examine(examination: Examination, *, quiet: bool) -> Iterator[tuple[Check, Finding]]:
-    for check in CHECKS:
+def _examine(subject: Subject, *, offline: bool, quiet: bool) -> Iterator[tuple[Check, Finding]]:
+    examination = Examination(subject, offline=offline)
+    for check in checks_of(subject):
         with _busy(check.name, quiet=quiet):
             finding = examination.look(check)
         yield check, finding

@@ -1,6 +1,8 @@
 """A destination from its address."""
 
-from uploader.addresses import folder_of, is_bucket
+from importlib.util import find_spec
+
+from uploader.addresses import folder_of, is_bucket, is_store
 from uploader.destinations.atomscale import AtomscaleDestination
 from uploader.destinations.base import Destination
 from uploader.destinations.stores.base import Store
@@ -17,26 +19,36 @@ def make_destination(url: str, keys: Keys | None, meter: Meter | None = None) ->
     Args:
         url: in its one spelling, see `uploader.addresses`.
         keys: the API key; only a server wants one.
-        meter: gives out the bytes of the bodies to a server; a folder takes them as they come.
+        meter: gives out the bytes of the bodies.
+
+    Raises:
+        ConfigurationError: what it needs is not installed, or the environment says something that cannot be used.
     """
+    if not is_store(url):
+        assert keys is not None
+        return AtomscaleDestination(url, keys, meter)
+    return ZarrDestination(make_store(url), meter)
+
+
+def make_store(url: str) -> Store:
+    """The store of that address, for one that is no server's; raises as `make_destination`."""
+    require_parts(url)
     folder = folder_of(url)
     if folder is not None:
-        return ZarrDestination(FolderStore(url, folder))
-    if is_bucket(url):
-        return ZarrDestination(_bucket(url))
-    assert keys is not None
-    return AtomscaleDestination(url, keys, meter)
+        return FolderStore(url, folder)
+    from uploader.destinations.stores.objects import ObjectStore  # noqa: PLC0415 - of an extra
+
+    return ObjectStore(url)
 
 
-def _bucket(url: str) -> Store:
-    try:
-        from uploader.destinations.stores.objects import ObjectStore  # noqa: PLC0415 - of an extra
-    except ModuleNotFoundError as error:
+def require_parts(url: str) -> None:
+    """See to it that what the destination needs is installed, without loading it.
+
+    Raises:
+        ConfigurationError: it is not.
+    """
+    if is_bucket(url) and find_spec("obstore") is None:
         raise ConfigurationError(
             f"{url} needs the extra 'objects', which is not installed",
             hint="Nothing was sent, and nothing is lost. Run: pip install 'framespool[objects]'",
-        ) from error
-    try:
-        return ObjectStore(url)
-    except Exception as error:
-        raise ConfigurationError(f"{url} cannot be used: {str(error).partition(chr(10))[0]}") from error
+        )

@@ -11,11 +11,12 @@ import sqlite3
 import threading
 
 from spool import SpoolError
-from uploader.doctor import disk, durability, folder, index, keys, machine, network, server, state, tls
+from uploader.addresses import is_server, is_store
+from uploader.doctor import disk, durability, folder, index, keys, machine, network, server, state, store, tls
 from uploader.doctor.findings import Check, Finding, Subject, Verdict, not_checked, problem
 from uploader.errors import UploaderError
 
-__all__ = ["CHECKS", "Check", "Examination", "Finding", "Subject", "Verdict"]
+__all__ = ["CHECKS", "Check", "Examination", "Finding", "Subject", "Verdict", "checks_of"]
 
 CHECKS = (
     Check(name="python", look=machine.python),
@@ -30,19 +31,25 @@ CHECKS = (
     Check(name="speed", look=disk.speed, needs=("space", "durability", "locks", "sqlite")),
     Check(name="spool", look=state.spool, needs=("folder", "locks", "sqlite")),
     Check(name="index", look=index.index, needs=("folder", "sqlite")),
-    Check(name="proxy", look=network.proxy),
-    Check(name="dns", look=network.dns, needs=("proxy",), asks_network=True),
-    Check(name="connection", look=network.connection, needs=("dns",), asks_network=True),
-    Check(name="tls", look=tls.tls, needs=("connection",), asks_network=True),
-    Check(name="server", look=server.server, needs=("tls",), asks_network=True),
-    Check(name="offset", look=server.offset, needs=("server",), asks_network=True),
-    Check(name="key", look=keys.key),
-    Check(name="access", look=server.access, needs=("key", "server"), asks_network=True),
-    Check(name="upload", look=server.upload),
+    Check(name="proxy", look=network.proxy, of=is_server),
+    Check(name="dns", look=network.dns, needs=("proxy",), asks_network=True, of=is_server),
+    Check(name="connection", look=network.connection, needs=("dns",), asks_network=True, of=is_server),
+    Check(name="tls", look=tls.tls, needs=("connection",), asks_network=True, of=is_server),
+    Check(name="server", look=server.server, needs=("tls",), asks_network=True, of=is_server),
+    Check(name="offset", look=server.offset, needs=("server",), asks_network=True, of=is_server),
+    Check(name="key", look=keys.key, of=is_server),
+    Check(name="access", look=server.access, needs=("key", "server"), asks_network=True, of=is_server),
+    Check(name="upload", look=server.upload, of=is_server),
+    Check(name="store", look=store.store, asks_network=True, of=is_store),
 )
 """In the order in which they are run: a check comes after those that it needs."""
 
 _TIDY_S = 5.0
+
+
+def checks_of(subject: Subject) -> tuple[Check, ...]:
+    """Those that say something of where the subject's streams go."""
+    return tuple(check for check in CHECKS if check.of is None or check.of(subject.endpoint))
 
 
 class Examination:

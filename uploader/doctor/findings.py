@@ -70,12 +70,14 @@ class Check:
         look: does it. The subject is only looked at: nothing in it is different afterwards.
         needs: the checks without whose success this one says nothing.
         asks_network: whether it leaves this machine.
+        of: the endpoints that it says something of; ``None`` for any.
     """
 
     name: str
     look: Callable[[Subject], Finding]
     needs: tuple[str, ...] = ()
     asks_network: bool = False
+    of: Callable[[str], bool] | None = None
 
     @property
     def limit_s(self) -> float:

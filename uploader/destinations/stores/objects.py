@@ -18,6 +18,7 @@ from obstore.store import from_url
 
 from uploader.destinations.evidence import Md5
 from uploader.destinations.stores.base import KeyTaken, Pieces, Stored, StoreTrouble, sha256_of
+from uploader.errors import ConfigurationError
 from uploader.outside import printable, unsigned
 
 REFUSED_PROBE_S: Final = 5.0
@@ -35,6 +36,9 @@ class ObjectStore:
     Args:
         url: ``s3://bucket/prefix``, ``gs://bucket/prefix`` or ``az://container/prefix``.
         options: of obstore's store, beside what the environment says.
+
+    Raises:
+        ConfigurationError: what the environment says cannot be used.
     """
 
     def __init__(self, url: str, **options: Any) -> None:  # noqa: ANN401 - obstore's, passed on
@@ -43,7 +47,13 @@ class ObjectStore:
         given: dict[str, Any] = {"retry_config": {"max_retries": 0}, "client_options": client}
         if url.startswith("s3:"):
             given["checksum_algorithm"] = "SHA256"
-        self._store = from_url(url, **{**given, **options})
+        try:
+            self._store = from_url(url, **{**given, **options})
+        except (exceptions.BaseError, ValueError) as error:
+            raise ConfigurationError(
+                f"{url} cannot be used: {_words(error)}",
+                hint="Nothing was sent, and nothing is lost. See what the environment says of the store.",
+            ) from error
 
     def close(self) -> None:
         """Connections are obstore's own."""
@@ -99,7 +109,7 @@ class ObjectStore:
             raise StoreTrouble(
                 f"{self.url} refuses the credentials: {_words(error)}", outage=True, min_wait_s=REFUSED_PROBE_S
             ) from None
-        except (exceptions.BaseError, FileNotFoundError, OSError, ValueError) as error:
+        except (exceptions.BaseError, OSError, ValueError) as error:
             raise StoreTrouble(f"{self.url}/{key}: {_words(error)}", outage=True) from None
 
 
