@@ -1,16 +1,14 @@
 """Row `memory`: what producer and worker hold while a long backlog waits, over what they hold when idle."""
 
-import threading
 import time
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Self
 
 import httpx
 import psutil
 
 from tools.bench import frames as making
 from tools.bench.asked import OURS, Bench
+from tools.bench.background import again_and_again
 from tools.bench.frames import Frames
 from tools.bench.large_spools import make_large_spool
 from tools.bench.measuring import Comparison, Target, compare, in_turns
@@ -55,7 +53,8 @@ def _over_idle(bench: Bench, frames: Frames, waiting: int) -> tuple[float, float
         producer = session.producer(OURS, frames)
         session.wait_until(lambda: len(producer.family()) > 1, "the worker")
         chunks = bench.amount(10, 2)
-        with _Watch(producer.family()) as watch:
+        watch = _Watch(producer.family())
+        with again_and_again(watch.look, every_s=_LOOK_S):
             (camera,) = producer.data_ids
             producer.push(chunks)
             session.wait_until(
@@ -96,19 +95,7 @@ class _Watch:
     def __init__(self, processes: Sequence[psutil.Process]) -> None:
         self._processes = processes
         self.peaks = [0] * len(processes)
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._look, name="memory", daemon=True)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stopped.set()
-        self._thread.join()
-
-    def _look(self) -> None:
-        while not self._stopped.wait(_LOOK_S):
-            self.peaks = [max(peak, _rss(one)) for peak, one in zip(self.peaks, self._processes, strict=True)]
+    def look(self) -> None:
+        """Look at each once more."""
+        self.peaks = [max(peak, _rss(one)) for peak, one in zip(self.peaks, self._processes, strict=True)]

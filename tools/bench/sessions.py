@@ -5,15 +5,16 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from tools.bench.asked import OURS, PEER, Bench
+from tools.bench.background import again_and_again
 from tools.bench.frames import Frames
 from tools.bench.producers import NotMeasured, Producer, environment
 from uploader.loopback.process import LoopbackServer
@@ -37,7 +38,7 @@ class Session:
         self.folder = Path(tempfile.mkdtemp(prefix="session-", dir=self.bench.work))
         self._open.callback(shutil.rmtree, self.folder, ignore_errors=True)
         self.sink = self._open.enter_context(LoopbackServer(self.folder / "sink"))
-        self._open.enter_context(_Sweeping(self.sink.root / "received"))
+        self._open.enter_context(_swept(self.sink.root / "received"))
         return self
 
     def __exit__(
@@ -128,29 +129,15 @@ def _put_to_an_end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-class _Sweeping:
-    """Removes what the sink has stored, soon after: its log is enough.
+def _swept(received: Path) -> AbstractContextManager[None]:
+    """Remove what the sink has stored, soon after: its log is enough.
 
     Else each upload takes its pages from memory that nobody has touched for a while. A virtual machine has to get
     such pages from its host, at half the speed, and who goes first has the better ones.
     """
 
-    def __init__(self, received: Path) -> None:
-        self._received = received
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._sweep, name="sweeping", daemon=True)
+    def sweep() -> None:
+        for chunk in received.glob("*/**/c/*/0/0"):
+            chunk.unlink(missing_ok=True)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stopped.set()
-        self._thread.join()
-
-    def _sweep(self) -> None:
-        while not self._stopped.wait(_SWEEP_S):
-            for chunk in self._received.glob("*/**/c/*/0/0"):
-                chunk.unlink(missing_ok=True)
+    return again_and_again(sweep, every_s=_SWEEP_S)
