@@ -28,6 +28,7 @@ _SHARING_PATIENCE_S = 2.0 if sys.platform == "win32" else 0.0
 _SHARING_PAUSE_S = 0.02
 
 _BEGIN_BYTES = 1 << 20
+_COPY_BYTES = 1 << 20
 _PARTS_MAX = 512
 """What every system takes in one call: POSIX promises 16, and Linux, macOS and the BSDs take 1024."""
 
@@ -87,6 +88,20 @@ class Disk:
         self.before(f"{label}.rename", target)
         _when_free(lambda: _replace_through(source, target))
         self.sync_dir(target.parent, label=label)
+
+    def link(self, source: Path, new: Path, *, label: str) -> None:
+        """Give a durable file another name, under which it lives on if the first one goes; or copy it.
+
+        Durability: on return the bytes are on stable storage, the new name is not.
+        """
+        self.before(f"{label}.link", new)
+        try:
+            os.link(source, new)
+        except FileExistsError:
+            raise
+        except OSError:  # FAT knows no second names, and every file system has a most of them
+            with source.open("rb") as file:
+                self.write_new(new, iter(lambda: file.read(_COPY_BYTES), b""), label=label)
 
     def write_derived(self, path: Path, content: bytes, *, label: str, via: Path | None = None) -> None:
         """Replace a file that can be derived again: whole at any moment, but not durable.

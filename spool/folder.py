@@ -317,7 +317,7 @@ def stream_description(stream: Stream) -> bytes:
             "created_monotonic_ms": stream.created_monotonic_ms,
             "boot_id": stream.boot_id,
             "sealed_at_ms": stream.sealed_at_ms,
-            "settings": asdict(stream.settings),
+            "settings": stream.settings.facts(),
         },
         indent=1,
     ).encode()

@@ -5,6 +5,7 @@ The order is the promise, and every step has its label for the tests:
 1. the whole shard is written to a new file under ``incoming/`` and fsynced      ``shard.write``, ``shard.fsync``
 2. under the index's write lock it is renamed to its Zarr chunk key,             ``shard.rename``
    and the directory is fsynced                                                  ``shard.fsync_dir``
+   and if the stream has copies, it gets a further name in each of them,         ``copy.link``, ``copy.rename``
 3. the row and its ledger entry are committed                                    ``push.commit``
 
 A producer that dies before 2 leaves a file that is swept; between 2 and 3 one that is adopted. Because 2 and 3
@@ -26,11 +27,11 @@ from typing import SupportsIndex
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from spool import copying, ledger, rows, shards
 from spool import frames as checks
-from spool import ledger, rows, shards
 from spool.disk import NO_SPACE
 from spool.encoding import RUNS_AHEAD, Encoding, file_bytes_max, thread_count
-from spool.errors import ChunkConflict, ShardDamaged, SpoolError, SpoolFull, StreamSealed
+from spool.errors import ChunkConflict, ShardDamaged, SpoolError, SpoolFull, StreamError, StreamSealed
 from spool.folder import SpoolFolder, translated
 from spool.locks import ProcessLock
 from spool.model import Chunk, Stream
@@ -88,6 +89,7 @@ class Intake:
         with self._folder.index.reading() as db:
             key, stream = require_open(db, ref)
             is_new, used_bytes = rows.chunk_at(db, key, idx) is None, rows.disk_bytes(db)
+            copies = len(stream.settings.copies)
         array = checks.accept_frames(frames, stream)
         moment = self._folder.clock.moment()
         now = moment.at_ms
@@ -110,19 +112,21 @@ class Intake:
             wire_bytes=0,
         )
         try:
-            chunk = self._push_at_once(draft, array, used_bytes) if is_new else None
+            chunk = self._push_at_once(draft, array, used_bytes, copies) if is_new else None
             return chunk or self._push_with_care(draft, array)
         except OSError as error:
             raise translated(error, f"chunk {idx} could not be stored") from error
 
-    def _push_at_once(self, draft: shards.Description, array: NDArray[np.uint8], used_bytes: int) -> Chunk | None:
+    def _push_at_once(
+        self, draft: shards.Description, array: NDArray[np.uint8], used_bytes: int, copies: int
+    ) -> Chunk | None:
         """Steps 1 to 3 for a new chunk that fits for certain: it is written while it is encoded.
 
         Returns:
             ``None`` when it may not fit; nothing has changed then.
         """
         size_max = file_bytes_max(array, draft.chunk_size)
-        if self._folder.missing_reserve_bytes or self._lacking(size_max, used_bytes) > 0:
+        if self._folder.missing_reserve_bytes or self._lacking(size_max, used_bytes + copies * size_max) > 0:
             return None
         encoding = self._encoding(array)
         pieces = encoding.pieces(draft)
@@ -218,8 +222,9 @@ class Intake:
         chunk = shards.described_chunk(description, disk_bytes=part.stat().st_size)
         max_bytes = self._limits.max_bytes
         # Asked again under the lock: several producers may have seen the same room.
-        if max_bytes is not None and (used := rows.disk_bytes(db)) + chunk.disk_bytes > max_bytes:
-            raise self._full("the spool is full", chunk.disk_bytes, used)
+        needs = chunk.disk_bytes * (1 + len(stream.settings.copies))
+        if max_bytes is not None and (used := rows.disk_bytes(db)) + needs > max_bytes:
+            raise self._full("the spool is full", needs, used)
         self._clear_the_place(db, chunk, aside)
         final = self._folder.shard_path(chunk.stream_id, chunk.chunk_idx)
         self._folder.disk.rename(part, final, label="shard")
@@ -238,6 +243,7 @@ class Intake:
                 replace(stream, height=chunk.height, width=chunk.width),
                 frame_count=chunk.chunk_idx * stream.settings.chunk_size + chunk.n,
             )
+        copying.enter(self._folder, db, stream, chunk)
         return chunk
 
     def _clear_the_place(self, db: sqlite3.Connection, chunk: Chunk, aside: list[Path]) -> None:
@@ -277,6 +283,7 @@ class Intake:
         ledger.append(db, event, at_ms=now, stream_id=chunk.stream_id, chunk_idx=chunk.chunk_idx, detail=detail)
         restored = rows.chunk_at(db, key, chunk.chunk_idx)
         assert restored is not None
+        copying.restore(self._folder, db, rows.require_stream(db, chunk.stream_id)[1], restored)
         return restored
 
     def _undo(self, description: shards.Description, aside: list[Path]) -> None:
@@ -297,6 +304,7 @@ class Intake:
                 else:
                     self._folder.disk.remove(path, label="push_undo")
                 self._folder.write_array_document(stream, frame_count=rows.frame_count(db, key, stream))
+            copying.take_back(self._folder, db, stream, description.chunk_idx)
 
         try:
             with self._folder.writing("push_undo") as db:
@@ -422,6 +430,12 @@ def require_open(db: sqlite3.Connection, ref: str) -> tuple[int, Stream]:
         UnknownStream, StreamSealed: there is none, or its end was asked for.
     """
     found = rows.require_stream(db, ref)
+    original = found[1].settings.copy_of
+    if original is not None:
+        raise StreamError(
+            f"stream {ref} is a copy of {original}, whose chunks it gets by itself",
+            hint=f"Push to {original}, or resume that.",
+        )
     if found[1].state != StreamState.OPEN:
         raise StreamSealed(f"stream {ref} is {found[1].state}: no more chunks can come")
     return found

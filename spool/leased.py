@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from spool import ledger, parting, rows, shards
+from spool import copying, ledger, parting, rows, shards
 from spool.errors import ChunkMoved, LeaseLost, SpoolError
 from spool.folder import SpoolFolder
 from spool.model import Chunk, ClockReading, Part, Receipt, Stream
@@ -81,8 +81,10 @@ class LeasedStream:
         """Record a measurement of the reference clock against the host's clocks."""
 
         def change(db: sqlite3.Connection) -> None:
-            rows.add_reading(db, self._key, reading)
-            self._record(db, "clock_measured", None, asdict(reading))
+            now = self._folder.clock.now_ms()
+            for key, stream in ((self._key, self._row(db)), *copying.copies_of(db, self._row(db))):
+                rows.add_reading(db, key, reading)
+                ledger.append(db, "clock_measured", at_ms=now, stream_id=stream.stream_id, detail=asdict(reading))
 
         self._write("clock", change)
 

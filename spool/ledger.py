@@ -80,7 +80,7 @@ def stream_facts(stream: Stream) -> dict[str, Any]:
         "created_at_ms": stream.created_at_ms,
         "created_monotonic_ms": stream.created_monotonic_ms,
         "boot_id": stream.boot_id,
-        "settings": asdict(stream.settings),
+        "settings": stream.settings.facts(),
     }
 
 

@@ -6,8 +6,8 @@ Times are integers, milliseconds since the Unix epoch, UTC by the host clock, un
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
 
 from spool.states import ChunkState, StreamState
 
@@ -17,6 +17,8 @@ CHUNK_SIZE_MAX = 100_000
 STREAM_ID = re.compile(r"[0-9]{8}t[0-9]{6}-[0-9a-f]{12}", re.ASCII)
 """What a stream_id looks like; no other name from outside ever becomes a path."""
 
+
+_RARE = ("copies", "copy_of")
 
 DATA_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,127}", re.ASCII)
 """What a destination's own id looks like; no other becomes part of a URL."""
@@ -36,6 +38,8 @@ class StreamSettings:
         project_id: UUID at the destination.
         tags: names or UUIDs.
         azimuth: label of a stationary stream's azimuth.
+        copies: the stream_ids of its copies in this spool, each of which goes to a destination of its own.
+        copy_of: the stream_id of the stream that this is a copy of; see `spool.copying`.
     """
 
     name: str
@@ -47,6 +51,8 @@ class StreamSettings:
     project_id: str | None = None
     tags: tuple[str, ...] = ()
     azimuth: str | None = None
+    copies: tuple[str, ...] = ()
+    copy_of: str | None = None
 
     def __post_init__(self) -> None:
         # With anything else no chunk could be stored or stamped; better said before the camera starts.
@@ -56,6 +62,23 @@ class StreamSettings:
             raise ValueError(f"rotations_per_min is {self.rotations_per_min!r}, not zero or more")
         if not 1 <= self.chunk_size <= CHUNK_SIZE_MAX:
             raise ValueError(f"chunk_size is {self.chunk_size!r}, not from 1 to {CHUNK_SIZE_MAX}")
+        for other in (*self.copies, *([] if self.copy_of is None else [self.copy_of])):
+            if not STREAM_ID.fullmatch(other):  # they become paths
+                raise ValueError(f"{other!r} is no stream_id")
+
+    def facts(self) -> dict[str, Any]:
+        """As they are stored; what only streams with several destinations have is left out of all others'."""
+        return {name: value for name, value in asdict(self).items() if value or name not in _RARE}
+
+    @classmethod
+    def of_facts(cls, facts: Mapping[str, Any]) -> Self:
+        """The settings that were stored.
+
+        Raises:
+            TypeError, ValueError, KeyError: it is not what `facts` gave.
+        """
+        copies = tuple(facts.get("copies", ()))
+        return cls(**{**facts, "tags": tuple(facts["tags"]), "copies": copies})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +185,11 @@ class Stream:
     lease_owner: str | None
     lease_until_ms: int | None
     tally: Tally = field(default_factory=Tally)
+
+    @property
+    def origin_id(self) -> str:
+        """The stream_id that its shards carry: its own, or that of the stream that it is a copy of."""
+        return self.settings.copy_of or self.stream_id
 
     @property
     def data_id(self) -> str | None:

@@ -47,7 +47,7 @@ def seal_orphan(folder: SpoolFolder, claims: ProducerClaims, ref: str, *, silent
     """See `Spool.seal_orphan`."""
     with folder.index.reading() as db:
         stream = rows.require_stream(db, ref)[1]
-    if stream.state != StreamState.OPEN or claims.holds(stream.stream_id):
+    if stream.state != StreamState.OPEN or stream.settings.copy_of or claims.holds(stream.stream_id):
         return False
     if not _take(claims, stream):
         return False

@@ -227,7 +227,7 @@ def _copy(spool: Spool, stream: Stream, kept: list[Chunk], array: Path, progress
     for chunk in kept:
         source = array_path(spool.root / "streams" / stream.stream_id) / shard_name(chunk.chunk_idx)
         try:
-            shards.check_file(source, chunk, chunk_size=stream.settings.chunk_size)
+            shards.check_file(source, chunk, chunk_size=stream.settings.chunk_size, origin_id=stream.origin_id)
         except (ShardDamaged, FileNotFoundError):
             damaged.append(chunk.chunk_idx)
         if source.exists():
@@ -246,7 +246,9 @@ def _pieces(proof: Proof, chunk: Chunk, path: Path) -> list[bytes]:
     """
     shard = array_path(path) / shard_name(chunk.chunk_idx)
     try:
-        shards.check_file(shard, chunk, chunk_size=proof.audit.stream.settings.chunk_size)
+        shards.check_file(
+            shard, chunk, chunk_size=proof.audit.stream.settings.chunk_size, origin_id=proof.audit.stream.origin_id
+        )
     except FileNotFoundError:
         raise ShardDamaged(f"chunk {chunk.chunk_idx} is missing from the pack") from None
     return [shard.read_bytes()]

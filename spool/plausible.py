@@ -50,7 +50,8 @@ def is_reading(reading: ClockReading) -> bool:
 
 def is_settings(settings: StreamSettings) -> bool:
     """What is text is text."""
-    return all(map(_is_text, (settings.name, settings.destination, *settings.tags)))
+    texts = (settings.name, settings.destination, *settings.tags, *settings.copies)
+    return all(map(_is_text, texts)) and _is_text_or_none(settings.copy_of)
 
 
 def is_data_id(text: object) -> bool:

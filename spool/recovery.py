@@ -7,6 +7,7 @@
   returned, but the frames may exist nowhere else, and the shard says what it is.
 * A pruned or discarded shard whose file is still there is removed: the commit had been made.
 * A waiting chunk whose file is gone is parked, visibly, so that the others can go on.
+* Copies of a stream are given the chunks of it that they lack; see `spool.copying`.
 * A stream folder without an index row is adopted from its ``stream.json``. Of such a stream a damaged shard
   is parked, and one that cannot be read at all holds the stream: the index that could tell is lost.
 
@@ -22,10 +23,12 @@ import sqlite3
 import uuid
 from array import array
 from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from spool import ledger, rows, shards
+from spool import copying, ledger, rows, shards
 from spool.errors import ShardDamaged, SpoolError
 from spool.folder import LIMITS_NAME, SpoolFolder, stream_description
 from spool.model import STREAM_ID, Chunk, Stream
@@ -54,6 +57,9 @@ def recover(folder: SpoolFolder) -> None:
         streams = rows.all_streams(db)
     for key, stream in streams:
         _reconcile(folder, key, stream)
+    for _, stream in streams:
+        if stream.settings.copies:
+            copying.catch_up(folder, stream.stream_id)
 
 
 def _sweep_incoming(folder: SpoolFolder) -> None:
@@ -108,7 +114,7 @@ def _sweep_unbegun(folder: SpoolFolder, stream_id: str, db: sqlite3.Connection) 
 
 def _remove_empty(home: Path, *, why: str) -> None:
     """Remove a stream's folder that no row speaks of, unless it holds a shard."""
-    if any(chunk_idx_of(path.name) is not None for path in home.rglob("c.*")):
+    if any(_shards_in(home)):
         _log.warning("%s is left alone: it holds shards, but %s", home.name, why)
     else:
         shutil.rmtree(home, ignore_errors=True)
@@ -122,6 +128,9 @@ def _adopt_stream(folder: SpoolFolder, stream: Stream, db: sqlite3.Connection) -
             # Opening it failed and could not be undone; its caller has opened another since.
             _remove_empty(folder.stream_folder(stream.stream_id), why=f"{data_id} is another stream's by now")
             return
+    if _is_copy_of_nothing(folder, stream, db):
+        _remove_empty(folder.stream_folder(stream.stream_id), why="the stream that it is a copy of is gone")
+        return
     rows.insert_stream(db, stream)
     now = folder.clock.now_ms()
     detail = {"what": "stream", **ledger.stream_facts(stream)}
@@ -129,6 +138,19 @@ def _adopt_stream(folder: SpoolFolder, stream: Stream, db: sqlite3.Connection) -
     if stream.sealed_at_ms is not None:
         ledger.append(db, "sealed", at_ms=stream.sealed_at_ms, stream_id=stream.stream_id)
     _log.warning("stream %s had no index row; it was taken up again from its folder", stream.stream_id)
+
+
+def _is_copy_of_nothing(folder: SpoolFolder, stream: Stream, db: sqlite3.Connection) -> bool:
+    """Whether it is a copy whose original never began: that is made last."""
+    original = stream.settings.copy_of
+    if original is None or rows.find_stream(db, original):
+        return False
+    began = (folder.stream_folder(original) / "stream.json").exists()
+    return not began and not any(_shards_in(folder.stream_folder(stream.stream_id)))
+
+
+def _shards_in(home: Path) -> Iterator[Path]:
+    return (path for path in home.rglob("c.*") if chunk_idx_of(path.name) is not None)
 
 
 def _reconcile(folder: SpoolFolder, key: int, stream: Stream) -> None:
@@ -290,7 +312,7 @@ def _described(path: Path, stream: Stream, idx: int, *, keep_damaged: bool) -> C
     """
     settings = stream.settings
     said = shards.read_description(path, chunk_size=settings.chunk_size)
-    if (said.stream_id, said.chunk_idx, said.chunk_size) != (stream.stream_id, idx, settings.chunk_size):
+    if (said.stream_id, said.chunk_idx, said.chunk_size) != (stream.origin_id, idx, settings.chunk_size):
         raise ShardDamaged(f"it says it is chunk {said.chunk_idx} of {said.stream_id}")
     if stream.height is not None and (said.height, said.width) != (stream.height, stream.width):
         raise ShardDamaged(f"its frames are {said.height} x {said.width}, the stream's are not")
@@ -305,7 +327,8 @@ def _described(path: Path, stream: Stream, idx: int, *, keep_damaged: bool) -> C
         if not keep_damaged:
             raise
         damage = str(error)
-    return shards.described_chunk(said, disk_bytes=path.stat().st_size, damage=damage)
+    chunk = shards.described_chunk(said, disk_bytes=path.stat().st_size, damage=damage)
+    return replace(chunk, stream_id=stream.stream_id)
 
 
 def _park_missing(folder: SpoolFolder, key: int, stream: Stream, idx: int, db: sqlite3.Connection) -> None:

@@ -95,7 +95,7 @@ class ToldStream:
         Raises:
             KeyError, TypeError, ValueError: the ledger tells what no stream can be.
         """
-        settings = StreamSettings(**{**self.settings, "tags": tuple(self.settings["tags"])})
+        settings = StreamSettings.of_facts(self.settings)
         return replace(
             new_stream(
                 stream_id,

@@ -78,7 +78,7 @@ def insert_stream(db: sqlite3.Connection, stream: Stream) -> int:
         "stream_id": stream.stream_id,
         "name": stream.settings.name,
         "destination": stream.settings.destination,
-        "settings": json.dumps(asdict(stream.settings)),
+        "settings": json.dumps(stream.settings.facts()),
         "state": stream.state,
         "created_at_ms": stream.created_at_ms,
         "created_monotonic_ms": stream.created_monotonic_ms,
@@ -162,8 +162,7 @@ def settings_from_json(text: str) -> StreamSettings:
         SpoolDamaged: it is not what `insert_stream` wrote.
     """
     try:
-        known = json.loads(text)
-        return StreamSettings(**{**known, "tags": tuple(known["tags"])})
+        return StreamSettings.of_facts(json.loads(text))
     except (TypeError, ValueError, KeyError) as error:
         raise SpoolDamaged("the settings of a stream cannot be read") from error
 

@@ -2,10 +2,11 @@
 
 import logging
 import sqlite3
+from functools import partial
 from typing import Any
 
-from spool import ledger, rows
-from spool.errors import SpoolError
+from spool import copying, ledger, rows
+from spool.errors import SpoolError, StreamError
 from spool.folder import SpoolFolder
 from spool.model import Stream
 from spool.states import StreamState
@@ -34,14 +35,21 @@ def seal(
 
     def change(db: sqlite3.Connection) -> bool:
         key, stream = rows.require_stream(db, ref)
+        if stream.settings.copy_of is not None:
+            raise StreamError(
+                f"stream {ref} is a copy of {stream.settings.copy_of}, and ends with it",
+                hint=f"End that one: {stream.settings.copy_of}.",
+            )
         if stream.state != StreamState.OPEN:
             return True
         # Asked under the lock: a push may have come in just now.
         if unless_heard_of_after_ms is not None and last_sign_ms(db, key, stream) > unless_heard_of_after_ms:
             return False
         now = folder.clock.now_ms()
-        event = rows.move_stream(db, key, "seal", sealed_at_ms=now)
-        ledger.append(db, event, at_ms=now, stream_id=stream.stream_id, detail=detail)
+        for each, its in ((key, stream), *copying.copies_of(db, stream)):
+            if its.state is StreamState.OPEN:
+                event = rows.move_stream(db, each, "seal", sealed_at_ms=now)
+                ledger.append(db, event, at_ms=now, stream_id=its.stream_id, detail=detail)
         return True
 
     is_sealed = folder.write("seal", change)
@@ -68,7 +76,13 @@ def _describe_end(folder: SpoolFolder, ref: str) -> None:
     """
     with folder.index.reading() as db:
         stream = rows.require_stream(db, ref)[1]
-    try:
-        folder.write("stream_json", lambda _db: folder.write_stream_description(stream))
-    except (OSError, SpoolError) as error:
-        _log.warning("stream.json of %s could not be rewritten: %s", stream.stream_id, error)
+        ended = [stream, *(copy for _, copy in copying.copies_of(db, stream))]
+    for one in ended:
+        try:
+            folder.write("stream_json", partial(_describe, folder, one))
+        except (OSError, SpoolError) as error:
+            _log.warning("stream.json of %s could not be rewritten: %s", one.stream_id, error)
+
+
+def _describe(folder: SpoolFolder, stream: Stream, _db: sqlite3.Connection) -> None:
+    folder.write_stream_description(stream)

@@ -220,8 +220,14 @@ def _read_into(file: FileIO, view: memoryview) -> None:
         view = view[count:]
 
 
-def check_file(path: Path, chunk: Chunk, *, chunk_size: int) -> None:
+def check_file(path: Path, chunk: Chunk, *, chunk_size: int, origin_id: str) -> None:
     """Read every byte of a shard's file: each must be what was written when the chunk entered.
+
+    Args:
+        path: the file.
+        chunk: as its index row says.
+        chunk_size: of its stream.
+        origin_id: see `Stream.origin_id`.
 
     Raises:
         ShardDamaged: one is not; it says which part of the file, as narrowly as can be told.
@@ -229,7 +235,7 @@ def check_file(path: Path, chunk: Chunk, *, chunk_size: int) -> None:
     """
     description = _described(
         Description(
-            stream_id=chunk.stream_id,
+            stream_id=origin_id,
             chunk_idx=chunk.chunk_idx,
             n=chunk.n,
             height=chunk.height,

@@ -6,12 +6,10 @@ Any number of processes may have the same folder open: they meet at the index's 
 
 import logging
 import math
-import secrets
 import sqlite3
-import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, SupportsIndex
@@ -19,7 +17,19 @@ from typing import Any, Self, SupportsIndex
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from spool import decisions, filesystems, ledger, orphans, parting, pruning, rows, sealing, shards, taking_in
+from spool import (
+    beginning,
+    copying,
+    decisions,
+    filesystems,
+    ledger,
+    orphans,
+    pruning,
+    rows,
+    sealing,
+    shards,
+    taking_in,
+)
 from spool import forecast as forecasting
 from spool.clock import Clock, HostClock
 from spool.disk import Disk
@@ -29,8 +39,8 @@ from spool.forecast import Forecast
 from spool.intake import Intake
 from spool.leased import LeasedStream
 from spool.locks import ProcessLock
-from spool.model import Chunk, ClockReading, Event, Stream, StreamSettings, new_stream
-from spool.producers import ProducerClaims, our_name
+from spool.model import Chunk, ClockReading, Event, Stream, StreamSettings
+from spool.producers import ProducerClaims
 from spool.recovery import recover
 from spool.retention import Limits, acknowledged_before_ms, shortfall
 
@@ -120,6 +130,7 @@ class Spool:
         self,
         settings: StreamSettings,
         *,
+        also: Sequence[str] = (),
         data_id: str | None = None,
         links: Mapping[str, Any] | None = None,
         unlinked: str | None = None,
@@ -130,6 +141,7 @@ class Spool:
 
         Args:
             settings: fixed for the stream's life.
+            also: further destinations, each of which gets a copy: see `spool.copying`.
             data_id: the destination's id, if it has been asked for one; else its worker asks.
             links: what the stream is linked to there, for the ledger.
             unlinked: why it is not linked to what its settings name yet.
@@ -141,49 +153,21 @@ class Spool:
         Raises:
             SpoolError: the disk refused, or the data_id is already taken; nothing was recorded.
         """
-        moment = self._folder.clock.moment()
-        now = moment.at_ms
-        stream = new_stream(
-            f"{time.strftime('%Y%m%dt%H%M%S', time.gmtime(now / 1000))}-{secrets.token_hex(6)}",
-            settings=settings,
-            data_id=data_id,
-            created_at_ms=now,
-            created_monotonic_ms=moment.monotonic_ms,
-            boot_id=moment.boot_id,
-        )
-
-        def change(db: sqlite3.Connection) -> None:
-            if data_id is not None and rows.find_stream(db, data_id):
-                raise SpoolError(f"stream {data_id} is already in this spool")
-            self._folder.make_stream(stream)
-            self._claims.try_to_take(stream.stream_id)  # before anybody can see it, so that nobody sees an orphan
-            rows.insert_stream(db, replace(stream, unlinked=unlinked))
-            facts = {**ledger.stream_facts(stream), "producer": our_name()}
-            ledger.append(db, "opened", at_ms=now, stream_id=stream.stream_id, detail=facts)
-            if asked and data_id is None:
-                key, begun = rows.require_stream(db, stream.stream_id)
-                parting.ask(self._folder, db, key, begun, settings.name, is_name_free=is_name_free)
-                self._folder.write_stream_description(rows.require_stream(db, stream.stream_id)[1])
-            if links:
-                ledger.append(db, "linked", at_ms=now, stream_id=stream.stream_id, detail=dict(links))
-            if unlinked is not None:
-                owed = {"words": unlinked}
-                ledger.append(db, "link_failed", at_ms=now, stream_id=stream.stream_id, detail=owed)
-
         try:
             self._intake.claim_incoming()  # from now on a worker knows that a producer lives
-            self._folder.write("open_stream", change)
         except OSError as error:
-            self._unmake(stream)
-            raise translated(error, "the stream's folder could not be made") from error
-        except SpoolError:
-            self._unmake(stream)
-            raise
-        return stream
-
-    def _unmake(self, stream: Stream) -> None:
-        self._claims.release(stream.stream_id)  # Windows removes no folder with an open file in it
-        self._folder.unmake_stream(stream.stream_id)
+            raise translated(error, "the spool cannot be written to") from error
+        return beginning.begin(
+            self._folder,
+            self._claims,
+            settings,
+            also=also,
+            data_id=data_id,
+            links=links,
+            unlinked=unlinked,
+            asked=asked,
+            is_name_free=is_name_free,
+        )
 
     def push(
         self,
@@ -273,9 +257,10 @@ class Spool:
 
         def change(db: sqlite3.Connection) -> None:
             key, stream = rows.require_stream(db, ref)
-            rows.add_reading(db, key, reading)
             now = self._folder.clock.now_ms()
-            ledger.append(db, "clock_measured", at_ms=now, stream_id=stream.stream_id, detail=asdict(reading))
+            for each, its in ((key, stream), *copying.copies_of(db, stream)):
+                rows.add_reading(db, each, reading)
+                ledger.append(db, "clock_measured", at_ms=now, stream_id=its.stream_id, detail=asdict(reading))
 
         self._folder.write("clock", change)
 
@@ -301,7 +286,7 @@ class Spool:
         ids = {s.stream_id: (s.stream_id, *(part.data_id or "" for part in s.parts)) for s in streams}
         for fits in (
             [s for s in streams if text in ids[s.stream_id]],
-            [s for s in streams if s.settings.name == text],
+            [s for s in streams if s.settings.name == text and s.settings.copy_of is None],
             [s for s in streams if any(one.startswith(text) for one in ids[s.stream_id])],
         ):
             if len(fits) == 1:
@@ -444,7 +429,7 @@ class Spool:
 
     def has_live_producer(self, ref: str) -> bool:
         """Whether any process, this one included, records this stream; see `spool.producers`."""
-        return self._claims.is_held(self.stream(ref).stream_id)
+        return self._claims.is_held(self.stream(ref).origin_id)
 
     def last_sign_of_life_ms(self, ref: str) -> int:
         """When the stream's producer was last heard of: it opened it, pushed to it, or resumed it."""

@@ -209,6 +209,7 @@ def check_invariants(spool: Spool, *, but: tuple[str, ...] = ()) -> None:
     * every change of state in the ledger is one that the transition tables know
     * pushed = spooled + acknowledged + parked + discarded, and the tally is what the rows add up to
     * every waiting chunk's file holds exactly the bytes that were pushed; pruned and discarded ones are gone
+    * a copy has the chunks of its original, and its end
     * no shard lies there without a row, and the Zarr array is as long as the last chunk reaches
 
     Args:
@@ -246,6 +247,10 @@ def check_invariants(spool: Spool, *, but: tuple[str, ...] = ()) -> None:
         tally = stream.tally
         assert counted == [tally.spooled, tally.acknowledged, tally.parked, tally.discarded], stream.stream_id
         assert tally.pushed == len(chunks), stream.stream_id
+        for copy in (one for one in streams if one.settings.copy_of == stream.stream_id):
+            same = [(chunk.chunk_idx, chunk.sha256) for chunk in spool.chunks(copy.stream_id)]
+            assert same == [(chunk.chunk_idx, chunk.sha256) for chunk in chunks], copy.stream_id
+            assert (copy.state == "open") == (stream.state == "open"), copy.stream_id
     assert spool.status().used_bytes == used
 
 

@@ -176,7 +176,7 @@ def _still(
 
 def _damage(path: Path, stream: Stream, chunk: Chunk) -> str | None:
     try:
-        shards.check_file(path, chunk, chunk_size=stream.settings.chunk_size)
+        shards.check_file(path, chunk, chunk_size=stream.settings.chunk_size, origin_id=stream.origin_id)
     except ShardDamaged as error:
         return str(error)
     return None

@@ -217,7 +217,7 @@ def _facts_problems(stream: Stream, told: ToldStream) -> Iterator[Problem]:
     other = told.as_stream(stream.stream_id)
     for what in _STREAM_FACTS:
         yield from _compared(stream.stream_id, None, what, getattr(stream, what), getattr(other, what))
-    settings = json.loads(json.dumps(asdict(stream.settings)))
+    settings = json.loads(json.dumps(stream.settings.facts()))
     yield from _compared(stream.stream_id, None, "settings", settings, told.settings)
 
 

@@ -57,6 +57,31 @@ def whole_life(spool: Spool, say: Say) -> None:
     lease.release()
 
 
+ELSEWHERE = "file:///srv/elsewhere"
+
+
+def life_with_a_copy(spool: Spool, say: Say) -> None:
+    """What differs for a stream that goes to two destinations."""
+    stream = spool.open_stream(some_settings(), also=[ELSEWHERE], data_id=DATA_ID)
+    (copy_id,) = stream.settings.copies
+    say("open")
+    chunks = {}
+    for idx in PUSHED:
+        chunks[idx] = spool.push(stream.stream_id, idx, some_frames(seed=idx))
+        say(f"push {idx}")
+    lease = spool.lease(stream.stream_id, "worker", ttl_s=60)
+    assert lease is not None
+    for idx in PUSHED[:3]:
+        lease.acknowledge(chunks[idx], RECEIPT)
+        say(f"acknowledge {idx}")
+    spool.note_clock(stream.stream_id, some_reading())
+    spool.prune()
+    spool.discard(copy_id, [5], why="a test")
+    spool.seal(stream.stream_id)
+    say("seal")
+    lease.release()
+
+
 def one_push(spool: Spool, say: Say) -> None:
     """Push chunk 0 of the only stream."""
     spool.push(DATA_ID, 0, some_frames(seed=0))
@@ -74,7 +99,7 @@ def only_open(_spool: Spool, say: Say) -> None:
     say("recovered")
 
 
-PLAYS = {play.__name__: play for play in (whole_life, one_push, another_push, only_open)}
+PLAYS = {play.__name__: play for play in (whole_life, life_with_a_copy, one_push, another_push, only_open)}
 
 
 def _play(order: dict[str, str | int], report: int) -> None:

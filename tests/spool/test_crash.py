@@ -4,22 +4,17 @@ Real processes, really killed: see ``crash_script.py``. What had returned before
 """
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from spool import ChunkState, Limits, Receipt, Spool, Stream, StreamState
 from spool.testing import FaultyDisk, check_invariants, some_frames, some_settings
+from tests.spool.dying import Run, run
 
-REPOSITORY = Path(__file__).parents[2]
+__all__ = ["run"]  # a fixture
 RECEIPT = Receipt(status=200, etag="e", confirmed=True, at_ms=1)
 PUSHED = (0, 1, 2, 3, 5)
 
@@ -80,46 +75,6 @@ RECOVERY_LABELS = (
     "recover_zarr_json.unlink",
     "zarr_json.replace",
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
-    status: int
-    done: list[str]
-    labels: list[str]
-
-    @property
-    def killed(self) -> bool:
-        return self.status == -signal.SIGKILL
-
-
-Run = Callable[..., Ending]
-
-
-@pytest.fixture(scope="module")
-def run() -> Iterator[Run]:
-    """Play on a spool in a child process that is killed before the ``at``-th step with a label."""
-    with subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("crash_script.py"))],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        text=True,
-    ) as process:
-
-        def ask(root: Path, play: str, label: str = "", at: int = 1) -> Ending:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            order = {"root": str(root), "play": play, "label": label, "at": at}
-            process.stdin.write(json.dumps(order) + "\n")
-            process.stdin.flush()
-            ending = Ending(**json.loads(process.stdout.readline()))
-            assert not any(word.startswith("failed") for word in ending.done), ending.done
-            return ending
-
-        yield ask
-        assert process.stdin is not None
-        process.stdin.close()
 
 
 @pytest.fixture(scope="module")
