@@ -5,12 +5,12 @@ What programs share, proxies and certificates, is read in `way_out`.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import platformdirs
 
-from uploader.addresses import address_of
+from uploader.addresses import address_of, is_server
 from uploader.errors import ConfigurationError
 from uploader.known_settings import BY_NAME
 from uploader.resolving import Resolved, Sources, SpoolSettings, one_spool, resolve
@@ -187,6 +187,28 @@ def destination(endpoint: str | None, destination: str | os.PathLike[str] | None
         return address_of(destination)
     except ValueError as error:
         raise ConfigurationError(f"destination {error}", hint="Nothing was begun.") from error
+
+
+def further(endpoint: str, also: Sequence[str | os.PathLike[str]]) -> list[str]:
+    """The further destinations of a stream, in their one spelling.
+
+    Raises:
+        ConfigurationError: one is not usable, is named twice, or is a second server: there is one API key.
+    """
+    found: list[str] = []
+    for each in also:
+        url = destination(None, each)
+        assert url is not None
+        if url in (endpoint, *found):
+            raise ConfigurationError(f"{url} is named twice", hint="Nothing was begun. Name each once.")
+        found.append(url)
+    servers = [url for url in (endpoint, *found) if is_server(url)]
+    if len(servers) > 1:
+        raise ConfigurationError(
+            f"{' and '.join(servers)} are two servers, and there is one API key",
+            hint="Nothing was begun. Besides one server, name folders or buckets.",
+        )
+    return found
 
 
 def spool_dir(given: str | os.PathLike[str] | None = None, environ: Mapping[str, str] = os.environ) -> Path:

@@ -3,7 +3,7 @@
 The vendor's client answers with dictionaries, so ``report["drained"]`` works as well as ``report.drained``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
@@ -38,9 +38,10 @@ class FinalizeReport(_Readable):
         chunks_pending: waiting; the worker carries on with them.
         chunks_parked: waiting for a person, who retries or discards them.
         chunks_discarded: given up by a person.
-        drained: nothing is pending or parked.
-        finalized: the server has accepted the end of the stream.
+        drained: nothing is pending or parked, for any destination.
+        finalized: the server, and each further destination, has accepted the end of the stream.
         held: why nothing is being sent, or ``None``.
+        copies: the same for each further destination; the counts above are the first one's.
     """
 
     stream_id: str
@@ -53,11 +54,12 @@ class FinalizeReport(_Readable):
     drained: bool
     finalized: bool
     held: str | None
+    copies: tuple["FinalizeReport", ...] = ()
 
     @classmethod
-    def of(cls, stream: Stream) -> Self:
-        """The report of a stream as it is."""
-        tally = stream.tally
+    def of(cls, stream: Stream, copies: Sequence[Stream] = ()) -> Self:
+        """The report of a stream as it is, and of its copies."""
+        tally, others = stream.tally, tuple(FinalizeReport.of(copy) for copy in copies)
         return cls(
             stream_id=stream.stream_id,
             data_id=stream.data_id,
@@ -66,9 +68,10 @@ class FinalizeReport(_Readable):
             chunks_pending=tally.spooled,
             chunks_parked=tally.parked,
             chunks_discarded=tally.discarded,
-            drained=tally.spooled == 0 and tally.parked == 0,
-            finalized=stream.state is StreamState.FINALIZED,
+            drained=tally.spooled == 0 and tally.parked == 0 and all(one.drained for one in others),
+            finalized=stream.state is StreamState.FINALIZED and all(one.finalized for one in others),
             held=stream.held,
+            copies=others,
         )
 
 

@@ -5,8 +5,9 @@ environment, the argument or option.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 from spool import Limits
 from uploader.errors import ConfigurationError
@@ -70,6 +71,11 @@ class SpoolSettings:
     def endpoint(self) -> str:
         """Where its streams go."""
         return str(self.settings["endpoint"].value)
+
+    def going_to(self, url: str) -> Self:
+        """The same for what goes elsewhere."""
+        settings = {**self.settings, "endpoint": replace(self.settings["endpoint"], value=url)}
+        return replace(self, name=f"{self.name}, to {url}", settings=settings)
 
     @property
     def limits(self) -> Limits:

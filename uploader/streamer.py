@@ -3,46 +3,36 @@
 It keeps the names, arguments and defaults of the vendor's client, so that a lab changes one import line.
 """
 
-import contextlib
 import logging
 import os
-import threading
 import time
 from collections.abc import Iterable, Sequence
 from types import TracebackType
-from typing import Any, Literal, Self, SupportsIndex, get_args
+from typing import Any, Self, SupportsIndex, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from spool import Spool, SpoolError, SpoolFull, Stream, StreamSettings, StreamState, UnknownStream
+from spool import Spool, SpoolFull, Stream, StreamSettings, StreamState, UnknownStream
 from uploader import config
-from uploader.addresses import is_server
 from uploader.api import AtomscaleApi
 from uploader.beginning import Begun, begin
 from uploader.clock import ClockMeasurement
 from uploader.delivery import OnClosed
-from uploader.destinations.making import make_destination, require_parts
-from uploader.doorbell import bell_path, ring
+from uploader.destinations.making import keys_for
 from uploader.errors import ConfigurationError
 from uploader.events import OnEvent
-from uploader.keys import Keys
 from uploader.opening import end_again
-from uploader.rate import Meter, parse_schedule
+from uploader.own_worker import OwnWorker, WorkerKind
 from uploader.reports import ClockReport, FinalizeReport, SpoolReport
 from uploader.room import RoomWatch
 from uploader.settings import stream_settings
 from uploader.verbosity import set_verbosity
-from uploader.worker import STREAMS_AT_ONCE, UploadWorker
-from uploader.worker_process import WorkerProcess
-
-WorkerKind = Literal["process", "thread", "external"]
 
 FINALIZE_WAIT_S = 600.0
 """How long ``finalize()`` waits by default; the worker carries on after that."""
 _LOOK_S, _LOOK_S_MAX = 0.02, 1.0
 _FULL_PAUSE_S = 0.5
-_THREAD_PATIENCE_S = 10.0
 
 _log = logging.getLogger(__name__)
 
@@ -72,6 +62,8 @@ class RHEEDStreamer:
             ``"2MB/s,18:00-07:00=unlimited"``; ``None`` for what is configured, else as fast as it goes.
         destination: where it is delivered, in place of a server: a folder, as its path or ``file:///FOLDER``, or a
             bucket, ``s3://BUCKET/PREFIX``, in which each stream lands as a Zarr group. No key is needed.
+        also: further destinations, named likewise. Each gets everything, at its own pace, and holds up no other;
+            one of them all may be a server.
         on_event: is told what happens, such as that the room runs out; see `uploader.events`. It is called from
             the thread that records, which waits for it; what it raises is logged and goes no further.
 
@@ -96,6 +88,7 @@ class RHEEDStreamer:
         max_rate: str | None = None,
         on_event: OnEvent | None = None,
         destination: str | os.PathLike[str] | None = None,
+        also: Sequence[str | os.PathLike[str]] = (),
     ) -> None:
         if verbosity is not None:
             set_verbosity(verbosity)
@@ -116,28 +109,27 @@ class RHEEDStreamer:
             }
         )
         self._open_timeout_s = float(str(config.setting("open_timeout_s", open_timeout_s).value))
-        self._on_closed = OnClosed(str(config.setting("on_closed", on_closed).value))
-        self._max_rate = str(config.setting("max_rate", max_rate).value)
         self._endpoint, self._limits = found.endpoint, found.limits
-        require_parts(self._endpoint)
-        self._keys = Keys(self._endpoint, api_key) if is_server(self._endpoint) else None
-        if self._keys is not None:
-            self._keys.current()  # none at all is told here, before anything is begun
+        self._destinations = {
+            url: keys_for(url, api_key) for url in (self._endpoint, *config.further(self._endpoint, also))
+        }
+        self._keys = self._destinations[self._endpoint]
         self._kind = worker
         takes_risk = config.takes_unsafe_file_system()
         self._spool = Spool(found.root, limits=self._limits, unsafe_file_system=takes_risk)
-        self._bell = bell_path(self._spool, self._endpoint)
         self._room = RoomWatch(self._spool, on_event)
-        self._process = WorkerProcess(
-            self._spool,
-            self._endpoint,
-            self._keys,
-            self._limits,
-            on_closed=self._on_closed,
-            max_rate=self._max_rate,
-        )
-        self._thread: tuple[UploadWorker, threading.Thread] | None = None
-        self._starting = threading.Lock()
+        self._workers = [
+            OwnWorker(
+                self._spool,
+                url,
+                keys,
+                self._limits,
+                kind=worker,
+                on_closed=OnClosed(str(config.setting("on_closed", on_closed).value)),
+                max_rate=str(config.setting("max_rate", max_rate).value),
+            )
+            for url, keys in self._destinations.items()
+        ]
         self._clock: ClockMeasurement | None = None
 
     def __enter__(self) -> Self:
@@ -197,17 +189,12 @@ class RHEEDStreamer:
             tags=tags,
             azimuth=azimuth,
         )
-        begun = self._begin(settings)
+        begun = self._begin(self._endpoint, settings)
         self._clock = begun.clock or self._clock
         stream = self._open_here(settings, begun)
-        if begun.why is not None:
-            _log.warning(
-                "%s could not be asked for the stream (%s). Recording begins here, as %s; the worker opens it"
-                " there as soon as it can be reached.",
-                self._endpoint,
-                begun.why,
-                stream.stream_id,
-            )
+        self._warn(self._endpoint, stream.stream_id, begun.why)
+        for url, copy_id in zip(self._further, stream.settings.copies, strict=True):
+            self._warn(url, copy_id, self._begin(url, settings).why if self._destinations[url] is None else None)
         self._ensure_worker()
         return begun.data_id or stream.stream_id
 
@@ -240,11 +227,12 @@ class RHEEDStreamer:
             ConfigurationError: it is delivered to another endpoint than this streamer's.
             SpoolError: the disk refused.
         """
-        destination = self._spool.stream(data_id).settings.destination
-        if destination != self._endpoint:
+        wanted = [one.settings.destination for one in self._all(data_id)]
+        if sorted(wanted) != sorted(self._destinations):
             raise ConfigurationError(
-                f"stream {data_id} is delivered to {destination}, and this streamer to {self._endpoint}",
-                hint="Give RHEEDStreamer the endpoint that the stream was opened with.",
+                f"stream {data_id} is delivered to {', '.join(wanted)},"
+                f" and this streamer to {', '.join(self._destinations)}",
+                hint="Give RHEEDStreamer the endpoint, or the destinations, that the stream was opened with.",
             )
         stream = self._spool.resume(data_id)
         self._ensure_worker()
@@ -320,14 +308,14 @@ class RHEEDStreamer:
         stream = self._spool.seal(data_id)
         while True:
             self._ensure_worker()
-            stream = self._spool.stream(data_id)
-            if self._needs_nobody(stream) or not time.monotonic() < deadline:
+            stream, *copies = self._all(data_id)
+            if all(map(self._needs_nobody, (stream, *copies))) or not time.monotonic() < deadline:
                 break
             # A wait that has lasted may last: there is no need to look as often.
             now = time.monotonic()
             time.sleep(min(_LOOK_S_MAX, _LOOK_S + (now - began) / 20, max(0.0, deadline - now)))
         self._room.look(stream.stream_id)
-        report = FinalizeReport.of(stream)
+        report = FinalizeReport.of(stream, copies)
         if not report.finalized:
             _log.warning(
                 "stream %s is not finalized yet: %d of %d chunks delivered, %d waiting, %d parked. %s",
@@ -336,7 +324,7 @@ class RHEEDStreamer:
                 report.chunks_spooled,
                 report.chunks_pending,
                 report.chunks_parked,
-                self._who_carries_on(stream),
+                self._who_carries_on(max((stream, *copies), key=_needs_a_person)),
             )
         return report
 
@@ -371,19 +359,35 @@ class RHEEDStreamer:
 
     def close(self) -> None:
         """Let go of the spool. Nothing is lost: what waits is delivered by the worker, or the next one."""
-        if self._thread is not None:
-            worker, thread = self._thread
-            worker.stop()
-            thread.join(_THREAD_PATIENCE_S)
-            self._thread = None
+        for worker in self._workers:
+            worker.close()
         self._spool.close()
 
     # Private --------------------------------------------------------------------------------------------
 
-    def _begin(self, settings: StreamSettings) -> Begun:
+    @property
+    def _further(self) -> list[str]:
+        return [url for url in self._destinations if url != self._endpoint]
+
+    def _all(self, ref: str) -> list[Stream]:
+        """The stream, and its copies."""
+        stream = self._spool.stream(ref)
+        return [stream, *map(self._spool.stream, stream.settings.copies)]
+
+    def _warn(self, url: str, stream_id: str, why: str | None) -> None:
+        if why is not None:
+            _log.warning(
+                "%s could not be asked for the stream (%s). Recording begins here, as %s; the worker opens it"
+                " there as soon as it can be reached.",
+                url,
+                why,
+                stream_id,
+            )
+
+    def _begin(self, url: str, settings: StreamSettings) -> Begun:
         return begin(
-            self._endpoint,
-            self._keys,
+            url,
+            self._destinations[url],
             settings,
             timeout_s=self._open_timeout_s,
             knows=self._knows,
@@ -394,6 +398,7 @@ class RHEEDStreamer:
         try:
             stream = self._spool.open_stream(
                 settings,
+                also=self._further,
                 data_id=begun.data_id,
                 links=begun.links,
                 unlinked=begun.unlinked,
@@ -439,36 +444,8 @@ class RHEEDStreamer:
         return time.time() * 1000 - n * 1000 / self._spool.stream(data_id).settings.fps
 
     def _ensure_worker(self) -> None:
-        """See to it that somebody delivers, and now. What is recorded is safe without: a failure is told."""
-        if not self._starting.acquire(blocking=False):
-            ring(self._bell)
-            return  # another thread is about the worker
-        try:
-            if self._kind == "process":
-                self._process.ensure()
-            elif self._kind == "thread" and (self._thread is None or not self._thread[1].is_alive()):
-                self._thread = self._start_thread()
-        except (OSError, SpoolError, ConfigurationError) as error:
-            _log.error("no worker could be started (%s); recording goes on, the next push tries again", error)
-        finally:
-            self._starting.release()
-        ring(self._bell)
-
-    def _start_thread(self) -> tuple[UploadWorker, threading.Thread]:
-        spool = Spool(self._spool.root, limits=self._limits)
-        meter = Meter(parse_schedule(self._max_rate), uploads_max=STREAMS_AT_ONCE)
-        destination = make_destination(self._endpoint, self._keys, meter)
-        worker = UploadWorker(
-            spool, destination, on_closed=self._on_closed, reads_clock=not config.skips_clock(), meter=meter
-        )
-
-        def deliver() -> None:
-            with spool, contextlib.closing(destination):
-                worker.run()
-
-        thread = threading.Thread(target=deliver, name="framespool-worker", daemon=True)
-        thread.start()
-        return worker, thread
+        for worker in self._workers:
+            worker.ensure()
 
     def _needs_nobody(self, stream: Stream) -> bool:
         """Whether waiting longer cannot change anything: it is over, or a person has to act first."""
@@ -484,3 +461,7 @@ class RHEEDStreamer:
         if self._kind == "thread":
             return "Nothing is lost, but the worker ends with this process: 'framespool worker' carries on."
         return "Nothing is lost: the worker carries on."
+
+
+def _needs_a_person(stream: Stream) -> bool:
+    return stream.held is not None or stream.tally.parked > 0

@@ -61,6 +61,7 @@ def test_a_recording_is_delivered_through_an_outage(shell: Shell, server: Loopba
         "drained": True,
         "finalized": True,
         "held": None,
+        "copies": [],
     }
     frames = sum(chunk["n"] for chunk in audit["chunks"])
     assert server.received(audit["data_id"]).shape == (frames, 48, 64)
@@ -97,7 +98,7 @@ def test_stream_as_json(shell: Shell) -> None:
     assert list(found) == [
         "stream_id", "data_id", "chunks_spooled", "chunks_uploaded", "chunks_pending", "chunks_parked",
         "chunks_discarded", "drained", "finalized", "held",
-        "frames_taken", "frames_recorded", "complete", "broken",
+        "copies", "frames_taken", "frames_recorded", "complete", "broken",
     ]  # fmt: skip
     assert (found["frames_taken"], found["frames_recorded"], found["chunks_uploaded"]) == (50, 50, 2)
     assert (found["finalized"], found["complete"], found["broken"]) == (True, True, None)

@@ -132,7 +132,7 @@ def test_resuming_needs_no_server_and_starts_a_worker(
     began = time.monotonic()
     assert streamer.resume(data_id) == 2
     assert time.monotonic() - began < 5
-    assert streamer._thread is not None
+    assert streamer._workers[0].thread is not None
     server.outage(False)
     assert streamer.finalize(data_id, 30).finalized
 

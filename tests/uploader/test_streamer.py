@@ -105,7 +105,7 @@ def streamers(
 def _end_worker_of(streamer: RHEEDStreamer, made: list[AtomscaleDestination]) -> None:
     for destination in made:
         destination.close()
-    process = streamer._process._process
+    process = streamer._workers[0].process._process
     if process is not None:
         process.kill()
         process.wait(20)

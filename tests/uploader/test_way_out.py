@@ -28,7 +28,7 @@ from uploader.exchange import exchange
 from uploader.faults import Fault
 from uploader.lines import Lines, Patience
 from uploader.meanings import Answer
-from uploader.streamer import WorkerKind
+from uploader.own_worker import WorkerKind
 from uploader.way_out import CERTIFICATE_VARIABLES, WayOut, for_another_folder
 
 API, STORE, PROXY = "ingest.example", "store.example", "proxy.example"
@@ -121,7 +121,7 @@ def test_a_stream_is_delivered_through_a_proxy_with_a_login_and_its_password_is_
             for idx in range(3):
                 streamer.push(data_id, idx, some_frames(idx))
             assert streamer.finalize(data_id, 20).finalized
-        if (process := streamer._process._process) is not None:
+        if (process := streamer._workers[0].process._process) is not None:
             assert process.wait(20) == 0
         assert {*proxy.asked} == {f"{API}:443", f"{STORE}:443"}
     sent = [hashlib.sha256(one.body).hexdigest() for one in ingest.server.asked if one.method == "PUT"]

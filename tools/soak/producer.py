@@ -19,7 +19,7 @@ import numpy as np
 from tools.soak.obligations import Frames, Promised, Record, promised
 from uploader import RHEEDStreamer, ServerUnreachable
 from uploader.errors import KeyRefused, RequestRefused
-from uploader.streamer import WorkerKind
+from uploader.own_worker import WorkerKind
 
 FPS = 4.0
 CHUNK_SIZE = 8

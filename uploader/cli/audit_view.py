@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from spool import AuditedChunk, AuditTotals, ChunkState, StreamAudit, StreamState
+from uploader.addresses import is_server
 from uploader.cli import screen, words
 
 MARKS = {
@@ -91,7 +92,7 @@ def summary_lines(totals: AuditTotals, glance: Glance) -> Iterator[str]:
     yield ""
     yield f"Stream     {words.cut(words.printable(stream.settings.name), screen.width() - 11)}"
     yield f"           {stream.stream_id}, {stream.state.value}"
-    yield f"Server     {stream.settings.destination}"
+    yield f"{'Server' if is_server(stream.settings.destination) else 'Store':<10} {stream.settings.destination}"
     yield from _parts(totals)
     yield f"Recorded   {_recorded(totals)}"
     if totals.captured_ms is not None:

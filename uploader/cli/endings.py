@@ -1,6 +1,6 @@
 """How a stream began and ended, or why it has not ended yet: for people, and as the report that machines read."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from spool import AuditTotals, Stream, StreamState
@@ -10,10 +10,12 @@ from uploader.cli.common import command_line
 from uploader.reports import FinalizeReport
 
 
-def opening_lines(described: str, stream: Stream) -> Iterator[str]:
+def opening_lines(described: str, stream: Stream, copies: Sequence[Stream]) -> Iterator[str]:
     """The first words of a recording: what is recorded, and where it goes."""
     yield words.printable(described)
     yield f"  to       {stream.settings.destination}"
+    for copy in copies:
+        yield f"  and to   {copy.settings.destination}, as {copy.stream_id}"
     yield f"  stream   {stream.stream_id}, {stream.settings.chunk_size} frames a chunk"
     if stream.data_id is None and not is_server(stream.settings.destination):
         yield "  data_id  none yet: the worker begins the stream there"
@@ -24,11 +26,12 @@ def opening_lines(described: str, stream: Stream) -> Iterator[str]:
         yield f"  data_id  {stream.data_id}"
 
 
-def closing_lines(found: AuditTotals, root: Path, *, carries_on: bool) -> Iterator[str]:
+def closing_lines(found: AuditTotals, copies: Sequence[Stream], root: Path, *, carries_on: bool) -> Iterator[str]:
     """The last words of a recording.
 
     Args:
         found: what the audit amounts to at its end.
+        copies: of the stream, for its further destinations.
         root: the spool folder.
         carries_on: whether a worker goes on when this process ends.
     """
@@ -39,15 +42,23 @@ def closing_lines(found: AuditTotals, root: Path, *, carries_on: bool) -> Iterat
     yield f"Recorded {frames} in {chunks}; {stream.tally.acknowledged:,} acknowledged."
     yield f"stream   {stream.stream_id}"
     yield f"data_id  {stream.data_id or 'none yet'}"
-    if stream.tally.spooled and not carries_on:
-        worker = command_line(root, "worker", "--endpoint", stream.settings.destination)
+    yield from copies_lines(copies, root)
+    left = [one.settings.destination for one in (stream, *copies) if one.tally.spooled]
+    if left and not carries_on:
         yield "The worker ended with this process. Deliver the rest with:"
-        yield f"  {worker}"
+        yield f"  {command_line(root, 'worker', *(word for url in left for word in ('--to', url)))}"
     if stream.state is StreamState.OPEN:
         yield "The stream is still open. End it with:"
         yield f"  {command_line(root, 'finalize', stream.stream_id)}"
     yield "Look at every chunk with:"
     yield f"  {command_line(root, 'audit', stream.stream_id)}"
+
+
+def copies_lines(copies: Sequence[Stream], root: Path) -> Iterator[str]:
+    """How far the stream is at each further destination."""
+    for copy in copies:
+        yield f"Also to {copy.settings.destination}, as {copy.stream_id}:"
+        yield from (f"  {line}" for line in report_lines(FinalizeReport.of(copy), root))
 
 
 def report_lines(report: FinalizeReport, root: Path) -> Iterator[str]:

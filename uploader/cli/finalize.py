@@ -1,6 +1,7 @@
 """``framespool finalize``: ask for the end of a stream, and wait until it is there."""
 
 import math
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -16,7 +17,7 @@ from uploader.cli.common import (
     plain_errors,
     spool_option,
 )
-from uploader.cli.endings import report_lines
+from uploader.cli.endings import copies_lines, report_lines
 from uploader.cli.watching import Watching, spoken_warnings
 from uploader.errors import ConfigurationError
 from uploader.reports import FinalizeReport
@@ -50,11 +51,12 @@ def command(stream: str, spool_dir: Path | None, timeout: float, *, wait: bool, 
         if found.state is not StreamState.FINALIZED:
             note = _carry_out(spool, found, timeout if wait else 0.0)
             found = spool.stream(found.stream_id)
-        report = FinalizeReport.of(found)
+        copies = [spool.stream(copy_id) for copy_id in found.settings.copies]
+        report = FinalizeReport.of(found, copies)
         if as_json:
-            screen.print_json(dict(report))
+            screen.print_json(asdict(report))
         else:
-            for line in report_lines(report, spool.root):
+            for line in (*report_lines(report, spool.root), *copies_lines(copies, spool.root)):
                 screen.say(line)
     if not report.finalized:
         if note:
@@ -65,8 +67,9 @@ def command(stream: str, spool_dir: Path | None, timeout: float, *, wait: bool, 
 def _carry_out(spool: Spool, stream: Stream, wait_s: float) -> str | None:
     """See to it that a worker runs, and wait for it; what to say if the stream is not finalized after that."""
     endpoint = stream.settings.destination
+    also = [spool.stream(copy_id).settings.destination for copy_id in stream.settings.copies]
     try:
-        started = RHEEDStreamer(endpoint=endpoint, spool_dir=spool.root, spool_retention_s=math.inf)
+        started = RHEEDStreamer(endpoint=endpoint, also=also, spool_dir=spool.root, spool_retention_s=math.inf)
     except ConfigurationError as error:
         return _without_key(spool, endpoint, error)
     with (

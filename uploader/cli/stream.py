@@ -3,11 +3,12 @@
 import contextlib
 import math
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from spool import AuditTotals, Spool, SpoolError, Stream, StreamState, totals_of
+from spool import AuditTotals, Spool, SpoolError, Stream, totals_of
 from uploader.cli import screen, words
 from uploader.cli.common import BAD_NEWS, json_option, open_spool, plain_errors, spool_option
 from uploader.cli.endings import closing_lines, opening_lines
@@ -42,13 +43,15 @@ def command(source: str, spool_dir: Path | None, *, as_json: bool, wishes: Wishe
     opened = open_source(source, scaling=wishes.read_scaling())
     begun = _begun(spool_dir, wishes)
     if begun is not None:
-        wishes = wishes.going_on_with(begun)
+        wishes = wishes.going_on_with(*begun)
     fps = wishes.rate_of(opened)
     size = wishes.chunk_size_at(fps)
     recording = Recording(opened, fps=fps, chunk_size=size, paced=wishes.paced)
     with (
         RHEEDStreamer(
             endpoint=wishes.given["endpoint"],
+            destination=wishes.to[0] if wishes.to else None,
+            also=wishes.to[1:],
             spool_dir=spool_dir,
             spool_max_bytes=wishes.given["max_bytes"],
             spool_min_free_bytes=wishes.given["min_free_bytes"],
@@ -61,9 +64,9 @@ def command(source: str, spool_dir: Path | None, *, as_json: bool, wishes: Wishe
         if begun is None:
             data_id = _begin(streamer, opened, wishes, fps=fps, size=size)
         else:
-            streamer.resume(data_id := begun.stream_id)
+            streamer.resume(data_id := begun[0].stream_id)
         stream = spool.stream(data_id)
-        for line in opening_lines(opened.describe(), stream):
+        for line in opening_lines(opened.describe(), stream, _copies(spool, stream)):
             screen.say(line, err=True)
         expected = None if opened.length is None else stream.tally.pushed + math.ceil(opened.length / size)
         with (
@@ -74,19 +77,24 @@ def command(source: str, spool_dir: Path | None, *, as_json: bool, wishes: Wishe
             watching.recording = False
             if not recording.was_stopped:
                 _deliver(streamer, spool, data_id, wishes)
-        found = totals_of(spool, data_id)
+        found, is_over = totals_of(spool, data_id), not wishes.finalize
+        is_over = is_over or FinalizeReport.of(found.stream, _copies(spool, found.stream)).finalized
         _tell(found, frames=recording.frames, broken=broken, spool=spool, wishes=wishes, as_json=as_json)
-    is_over = found.stream.state is StreamState.FINALIZED or not wishes.finalize
     if broken is not None or not is_over or not found.complete:
         raise SystemExit(BAD_NEWS)
 
 
-def _begun(spool_dir: Path | None, wishes: Wishes) -> Stream | None:
-    """The stream to go on with; ``None`` when a new one is to be opened."""
+def _begun(spool_dir: Path | None, wishes: Wishes) -> tuple[Stream, list[Stream]] | None:
+    """The stream to go on with, and its copies; ``None`` when a new one is to be opened."""
     if wishes.resume is None:
         return None
     with open_spool(spool_dir) as spool:
-        return spool.find(wishes.resume)
+        stream = spool.find(wishes.resume)
+        return stream, _copies(spool, stream)
+
+
+def _copies(spool: Spool, stream: Stream) -> list[Stream]:
+    return [spool.stream(copy_id) for copy_id in stream.settings.copies]
 
 
 def _begin(streamer: RHEEDStreamer, source: Source, wishes: Wishes, *, fps: float, size: int) -> str:
@@ -130,7 +138,7 @@ def _deliver(streamer: RHEEDStreamer, spool: Spool, data_id: str, wishes: Wishes
         deadline, pace = time.monotonic() + wishes.drain_timeout, Pace(_LOOK_S)
         while (left_s := deadline - time.monotonic()) > 0:
             stream = spool.stream(data_id)
-            if not stream.tally.spooled or stream.held is not None:
+            if not any(one.tally.spooled and one.held is None for one in (stream, *_copies(spool, stream))):
                 return
             time.sleep(min(pace.wait_s(stream), left_s))
 
@@ -139,7 +147,8 @@ def _tell(
     found: AuditTotals, *, frames: int, broken: str | None, spool: Spool, wishes: Wishes, as_json: bool
 ) -> None:
     stream = found.stream
-    report = FinalizeReport.of(stream)
+    copies = _copies(spool, stream)
+    report = FinalizeReport.of(stream, copies)
     if as_json:
         told = {
             "frames_taken": frames,
@@ -147,10 +156,10 @@ def _tell(
             "complete": found.complete,
             "broken": broken,
         }
-        screen.print_json({**dict(report), **told})
+        screen.print_json({**asdict(report), **told})
         return
     if broken is not None:
         for line in words.wrapped(f"Cut short: {words.printable(broken)}", screen.width(), indent="  "):
             screen.say(screen.painted(line, "bad"))
-    for line in closing_lines(found, spool.root, carries_on=wishes.worker != "thread"):
+    for line in closing_lines(found, copies, spool.root, carries_on=wishes.worker != "thread"):
         screen.say(line)

@@ -3,7 +3,7 @@
 import functools
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self, TypeVar, cast, get_args
 
@@ -13,8 +13,9 @@ from spool import Stream
 from uploader.cli.common import NumberRange
 from uploader.cli.setting_options import setting_options
 from uploader.known_settings import OF_SPOOL
+from uploader.own_worker import WorkerKind
 from uploader.sources import Scaling, Simulator, Source
-from uploader.streamer import FINALIZE_WAIT_S, WorkerKind
+from uploader.streamer import FINALIZE_WAIT_S
 
 SECONDS_PER_CHUNK = 2
 _CHUNK_FRAMES_MIN = 2
@@ -28,6 +29,7 @@ _OF_A_NEW_STREAM = {
     "project": "project",
     "tags": "tag",
     "azimuth": "azimuth",
+    "to": "to",
 }
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -40,6 +42,7 @@ class Wishes:
     Attributes:
         paced: frames are taken at ``fps``, instead of as fast as it goes.
         finalize: the stream is ended after its last frame.
+        to: the destinations, in place of the server; none for the server.
         resume: the stream to go on with, instead of a new one.
         given: the settings that stand on the command line.
     """
@@ -52,6 +55,7 @@ class Wishes:
     project: str | None
     tags: tuple[str, ...]
     azimuth: str | None
+    to: tuple[str, ...]
     scaling: str | None
     resume: str | None
     drain_timeout: float
@@ -76,8 +80,8 @@ class Wishes:
         # A damaged file may claim any rate: that it is no rate is for the settings to say.
         return self.chunk_size or max(_CHUNK_FRAMES_MIN, math.ceil(min(SECONDS_PER_CHUNK * fps, sys.maxsize)))
 
-    def going_on_with(self, stream: Stream) -> Self:
-        """The same, for a stream that began with its own settings.
+    def going_on_with(self, stream: Stream, copies: Sequence[Stream]) -> Self:
+        """The same, for a stream that began with its own settings, and for its copies.
 
         Raises:
             click.UsageError: other settings were asked for as well.
@@ -91,7 +95,7 @@ class Wishes:
             self,
             fps=settings.fps,
             chunk_size=settings.chunk_size,
-            given={**self.given, "endpoint": self.given.get("endpoint") or settings.destination},
+            to=() if self.given.get("endpoint") else tuple(one.settings.destination for one in (stream, *copies)),
         )
 
     def rotation_of(self, source: Source) -> float:
@@ -121,6 +125,13 @@ _OPTIONS = (
     click.option("--project", help="Project: a UUID."),
     click.option("--tag", "tags", multiple=True, help="A tag's name or UUID; may be given several times."),
     click.option("--azimuth", help="Azimuth label of a stationary sample."),
+    click.option(
+        "--to",
+        multiple=True,
+        metavar="URL",
+        help="A folder, or s3://BUCKET/PREFIX, in place of the server. Given several times, each gets"
+        " everything; one of them may be the server's URL.",
+    ),
     click.option("--scaling", metavar="CHOICE", help="To 8 bits: shift8, shift4 or minmax:LO:HI."),
     click.option(
         "--resume",

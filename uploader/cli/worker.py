@@ -11,16 +11,14 @@ import click
 
 from spool import Spool, SpoolError
 from uploader import config
-from uploader.addresses import is_server
 from uploader.cli.common import config_option, plain_errors
 from uploader.cli.interrupting import wakes_on_signals
 from uploader.cli.setting_options import setting_options
 from uploader.delivery import OnClosed
 from uploader.destinations.base import Destination
-from uploader.destinations.making import make_destination
+from uploader.destinations.making import keys_for, make_destination
 from uploader.drains import Drains, End
 from uploader.errors import UploaderError
-from uploader.keys import Keys
 from uploader.known_settings import SETTINGS
 from uploader.log_file import RotatingLog, have_standard_streams
 from uploader.priority import stand_back
@@ -48,12 +46,24 @@ _SAYS = {
     "[default: ATOMSCALE_SPOOL_DIR, every spool of the configuration file, your data directory]",
 )
 @config_option
+@click.option(
+    "--to",
+    multiple=True,
+    metavar="URL",
+    help="Deliver what goes there, in place of the endpoint; may be given several times.",
+)
 @click.option("--once", is_flag=True, help="End as soon as nothing is left to deliver.")
 @click.option("--until", type=click.Choice([one.value for one in Until]), default=Until.STOPPED.value, hidden=True)
 @setting_options(*(one.name for one in SETTINGS if one.name != "spool_dir"))
 @plain_errors
 def command(
-    spools: tuple[Path, ...], config_file: Path | None, until: str, given: Mapping[str, object], *, once: bool
+    spools: tuple[Path, ...],
+    to: tuple[str, ...],
+    config_file: Path | None,
+    until: str,
+    given: Mapping[str, object],
+    *,
+    once: bool,
 ) -> None:
     """Deliver what the spools hold, in order, for as long as it takes.
 
@@ -68,7 +78,7 @@ def command(
     has_log_file = _begin_log(sources)
     stand_back()
     try:
-        _drain(sources, spools, Until.DRY if once else Until(until))
+        _drain(sources, spools, to, Until.DRY if once else Until(until))
     except Exception as error:
         if has_log_file:  # the terminal is told anyway, where there is one
             plain = isinstance(error, SpoolError | UploaderError | OSError)
@@ -90,11 +100,13 @@ def _begin_log(sources: Sources) -> bool:
     return path is not None
 
 
-def _drain(sources: Sources, spools: Sequence[Path], until: Until) -> None:
+def _drain(sources: Sources, spools: Sequence[Path], to: Sequence[str], until: Until) -> None:
     found = every_spool(sources, spools)
-    keys = {one.endpoint: Keys(one.endpoint) for one in found if is_server(one.endpoint)}
-    for one in keys.values():
-        one.current()  # none at all is told here, before anything is begun
+    if to:
+        first, *rest = (str(config.destination(None, one)) for one in to)
+        urls = [first, *config.further(first, rest)]
+        found = [one.going_to(url) for one in found for url in urls]
+    keys = {one.endpoint: keys_for(one.endpoint) for one in found}
     on_closed = OnClosed(str(resolve("on_closed", sources).value))
     orphans_after_s = resolve("finalize_orphans_after", sources).value
     streams_at_once = resolve("streams_at_once", sources).value
@@ -118,7 +130,7 @@ def _drain(sources: Sources, spools: Sequence[Path], until: Until) -> None:
 
     drains = Drains(
         found,
-        lambda url: make_destination(url, keys.get(url), meter),
+        lambda url: make_destination(url, keys[url], meter),
         worker,
         is_once=until is Until.DRY,
         unsafe_file_system=config.takes_unsafe_file_system(),

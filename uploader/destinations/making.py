@@ -30,6 +30,20 @@ def make_destination(url: str, keys: Keys | None, meter: Meter | None = None) ->
     return ZarrDestination(make_store(url), meter)
 
 
+def keys_for(url: str, given: str | None = None) -> Keys | None:
+    """The API key of a destination, found before anything is begun; ``None`` for a store, which wants none.
+
+    Raises:
+        ConfigurationError: there is none, or what the destination needs is not installed.
+    """
+    require_parts(url)
+    if is_store(url):
+        return None
+    keys = Keys(url, given)
+    keys.current()
+    return keys
+
+
 def make_store(url: str) -> Store:
     """The store of that address, for one that is no server's; raises as `make_destination`."""
     require_parts(url)
