@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tools.bench import delivering, draining, large, memory, pacing, pushing, starting
+from tools.bench import bucket, delivering, draining, large, memory, pacing, pushing, starting
 from tools.bench.asked import Bench
 from tools.bench.measuring import Comparison
 
@@ -60,6 +60,7 @@ _ALL = (
         bound="In order means that a chunk waits for the answer to the one before, which costs one round trip a "
         "chunk whatever the client: the smaller the chunks, the more that is. Larger chunks use the line better.",
     ),
+    Row(name="bucket", says="a waiting backlog to an S3 server, against rclone copy", measure=bucket.bucket),
     Row(name="cpu", says="CPU seconds per gigabyte at a camera's pace", measure=pacing.cpu),
     Row(name="cameras", says="four cameras at once, against the duration of a chunk", measure=pacing.cameras),
     Row(

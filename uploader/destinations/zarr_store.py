@@ -14,7 +14,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from spool import Chunk, ClockReading, ProofBroken, Receipt, Stream, padded_for_readers, read_proof, shard_name
+from spool import (
+    Chunk,
+    ClockReading,
+    ProofBroken,
+    Receipt,
+    Stream,
+    padded_for_readers,
+    read_proof,
+    shard_name,
+)
 from uploader.destinations.base import (
     Closed,
     Delivered,
@@ -35,6 +44,9 @@ PROOF_SUFFIX = ".proof.json"
 _NOT_PLAIN = re.compile(r"[^0-9A-Za-z]+")
 _NAME_CHARS = 60
 _CREATED = 201
+_LAST_TWO = 2
+_DESCRIBES_WITHIN_S = 2.0
+"""While a backlog is sent readers see it grow at least so often: a document is as much to ask for as a chunk."""
 _T = TypeVar("_T")
 
 
@@ -58,6 +70,7 @@ class ZarrDestination:
         self._store = store
         self._meter = meter or Meter()
         self._frame_counts: dict[str, int] = {}  # each stream is one thread's at a time
+        self._described_at_s: dict[str, float] = {}
 
     def close(self) -> None:
         """See `Destination.close`."""
@@ -122,8 +135,7 @@ class ZarrDestination:
             stored = self._store.create(
                 ticket.url, padded_for_readers(body, n=chunk.n, chunk_size=settings.chunk_size)
             )
-            reaches = chunk.chunk_idx * settings.chunk_size + chunk.n
-            self._describe(ticket.stream, data_id, max(reaches, self._frame_count(data_id)))
+            self._arrived(ticket.stream, data_id, _reach(chunk, settings.chunk_size))
             return Delivered(
                 receipt=Receipt(
                     status=_CREATED,
@@ -141,12 +153,17 @@ class ZarrDestination:
     def finish(self, stream: Stream, proof: Callable[[], bytes]) -> Ended | TryLater:
         """See `Destination.finish`: the proof is written, last."""
         assert stream.data_id is not None
-        key = f"{stream.data_id}{PROOF_SUFFIX}"
+        data_id, key = stream.data_id, f"{stream.data_id}{PROOF_SUFFIX}"
 
         def end() -> Ended:
             there = self._store.read(key)
             if there is None or not _proves(there, stream):
-                self._store.replace(key, proof())
+                content = proof()
+                chunks = (one.chunk for one in read_proof(content).audit.chunks)
+                delivered = [_reach(one, stream.settings.chunk_size) for one in chunks if one.receipt is not None]
+                reaches = max(delivered, default=0)
+                self._describe(stream, data_id, max(reaches, self._frame_count(data_id)))
+                self._store.replace(key, content)
             return Ended(words=f"{key} is written")
 
         outcome = _asked(end)
@@ -157,10 +174,25 @@ class ZarrDestination:
             self._frame_counts[data_id] = _length(self._store.read(f"{data_id}/frames/zarr.json"))
         return self._frame_counts[data_id]
 
+    def _arrived(self, stream: Stream, data_id: str, reaches: int) -> None:
+        """Let readers see a chunk: at once, unless more follow at once and they have seen some just now."""
+        frame_count = max(reaches, self._frame_count(data_id))
+        since_s = time.monotonic() - self._described_at_s.get(data_id, -_DESCRIBES_WITHIN_S)
+        # As of when leave was asked for, which may be while the one before was sent.
+        if stream.tally.spooled <= _LAST_TWO or since_s >= _DESCRIBES_WITHIN_S:
+            self._describe(stream, data_id, frame_count)
+        self._frame_counts[data_id] = frame_count
+
     def _describe(self, stream: Stream, data_id: str, frame_count: int) -> None:
         for key, content in documents(stream, data_id=data_id, frame_count=frame_count).items():
             self._store.replace(f"{data_id}/{key}", content)
         self._frame_counts[data_id] = frame_count
+        self._described_at_s[data_id] = time.monotonic()
+
+
+def _reach(chunk: Chunk, chunk_size: int) -> int:
+    """The length of an array that ends with this chunk."""
+    return chunk.chunk_idx * chunk_size + chunk.n
 
 
 def folder_name(stream: Stream) -> str:
