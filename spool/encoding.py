@@ -15,7 +15,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, wait
 from dataclasses import replace
 from itertools import islice
 from queue import Queue
@@ -97,14 +97,23 @@ class Encoding:
         runs = (self._frames[start : start + step] for start in range(0, n, step))
         pending: deque[Future[list[bytes]]] = deque()
         try:
-            pending.extend(self._threads.submit(compress, run) for run in islice(runs, self._ahead))
+            pending.extend(self._begun(run) for run in islice(runs, self._ahead))
             while pending:
                 done = pending.popleft().result()
-                pending.extend(self._threads.submit(compress, run) for run in islice(runs, 1))
+                pending.extend(self._begun(run) for run in islice(runs, 1))
                 yield done
         finally:
-            for future in pending:
-                future.cancel()
+            # The frames are the caller's, who may give their memory away as soon as we are gone.
+            wait([future for future in pending if not future.cancel()])
+
+    def _begun(self, run: NDArray[np.uint8]) -> Future[list[bytes]]:
+        try:
+            return self._threads.submit(compress, run)
+        except RuntimeError:
+            # Python closes its pools when the main thread ends; a camera's thread, or an exit function, goes on.
+            done: Future[list[bytes]] = Future()
+            done.set_result(compress(run))
+            return done
 
 
 class _Hashing:
@@ -120,7 +129,10 @@ class _Hashing:
 
     def __enter__(self) -> Self:
         if self._in_thread:
-            self._thread.start()
+            try:
+                self._thread.start()
+            except RuntimeError:  # there are too many, or Python is ending
+                self._in_thread = False
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -27,6 +27,11 @@ def accept_frames(frames: ArrayLike, stream: Stream) -> NDArray[np.uint8]:
         array = np.asarray(frames)
     except Exception as error:  # an object may say it is an array, and then raise anything at all
         raise FramesRejected(f"frames are not an array: {error!r:.300}") from error
+    if isinstance(frames, np.ma.MaskedArray) and np.ma.is_masked(frames):
+        raise FramesRejected(
+            "some pixels of the frames are masked, and a mask cannot be stored",
+            hint="Nothing was stored. Say what masked pixels are to be: frames.filled(0).",
+        )
     if array.dtype != np.uint8:
         raise FramesRejected(
             f"frames are {array.dtype}, not uint8",

@@ -85,14 +85,18 @@ class Index:
             )
         with self._lock:
             try:
-                self._db.execute(begin)
+                was_open = (
+                    self._db.in_transaction
+                )  # a call inside another one's block: that one is not ours to end
                 try:
+                    # An interrupt is raised as soon as this returns: it must find the transaction's end.
+                    self._db.execute(begin)
                     yield self._db
                     if label is not None:
                         self._disk.before(f"{label}.commit", self._path)
                     self._db.execute("COMMIT")
                 except BaseException:
-                    if self._db.in_transaction:
+                    if self._db.in_transaction and not was_open:
                         self._db.execute("ROLLBACK")
                     raise
             except ERRORS as error:

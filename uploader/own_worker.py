@@ -5,12 +5,11 @@ import logging
 import threading
 from typing import Literal
 
-from spool import Limits, Spool, SpoolError
+from spool import Limits, Spool
 from uploader import config
 from uploader.delivery import OnClosed
 from uploader.destinations.making import make_destination
 from uploader.doorbell import bell_path, ring
-from uploader.errors import ConfigurationError
 from uploader.keys import Keys
 from uploader.rate import Meter, parse_schedule
 from uploader.worker import STREAMS_AT_ONCE, UploadWorker
@@ -68,7 +67,7 @@ class OwnWorker:
                 self.process.ensure()
             elif self._kind == "thread" and (self.thread is None or not self.thread[1].is_alive()):
                 self.thread = self._start_thread()
-        except (OSError, SpoolError, ConfigurationError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever keeps a worker from starting keeps no frame out
             _log.error("no worker could be started (%s); recording goes on, the next push tries again", error)
         finally:
             self._starting.release()

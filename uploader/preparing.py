@@ -99,8 +99,8 @@ class Preparer:
             except Exception as error:  # noqa: BLE001 - handed over to whoever asks for the result
                 future.set_exception(error)
 
-        self._ahead = following.chunk_idx, future
         threading.Thread(target=prepare, name="framespool-ahead", daemon=True).start()
+        self._ahead = following.chunk_idx, future  # not if it could not be started: somebody would wait for ever
 
     def take_ahead(self, stream: Stream, chunk: Chunk) -> Prepared | None:
         """What was prepared for this chunk, once, if it is still fresh and goes to the part that takes chunks."""

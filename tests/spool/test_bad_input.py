@@ -104,3 +104,11 @@ def test_half_a_character_is_no_stream(spool: Spool) -> None:
         spool.stream("d-\ud800")
     with pytest.raises(UnknownStream):
         spool.find("d-\ud800")
+
+
+def test_a_mask_is_not_dropped_in_silence(spool: Spool, stream: Stream) -> None:
+    frames = np.ma.masked_array(some_frames(), mask=some_frames() == some_frames()[0, 0, 0])
+    with pytest.raises(FramesRejected, match="masked"):
+        spool.push(stream.stream_id, 0, frames)
+    assert spool.push(stream.stream_id, 0, frames.filled(0)).n == 4
+    assert spool.push(stream.stream_id, 1, np.ma.asarray(some_frames())).n == 4  # nothing in it is masked

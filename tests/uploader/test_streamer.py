@@ -44,6 +44,7 @@ from tests.uploader.rig import (
 from uploader import ConfigurationError, KeyRefused, RHEEDStreamer
 from uploader.destinations.atomscale import AtomscaleDestination
 from uploader.loopback.process import LoopbackServer
+from uploader.own_worker import OwnWorker
 
 KINDS = ("process", "thread", "external")
 
@@ -671,3 +672,16 @@ def test_a_program_that_ends_properly_says_nothing_on_stderr(server: LoopbackSer
     assert digest is not None
     assert hashlib.sha256(server.objects(data_id)[0]).hexdigest() == digest.sha256
     assert "Warning" not in ended.stderr, ended.stderr
+
+
+def test_a_worker_that_cannot_be_started_keeps_no_frame_out(
+    root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(_: OwnWorker) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(OwnWorker, "_start_thread", refuse)
+    with RHEEDStreamer(destination=root / "there", spool_dir=root / "spool", worker="thread") as streamer:
+        stream_id = streamer.initialize(2, 0, 4)
+        streamer.push(stream_id, 0, some_frames(0))
+    assert "no worker could be started (can't start new thread)" in caplog.text
