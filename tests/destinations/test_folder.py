@@ -324,6 +324,31 @@ def test_what_a_dead_writer_left_unfinished_is_swept_and_what_is_under_way_is_no
     assert os.listdir(incoming) == ["new"]
 
 
+def test_a_proof_that_was_there_already_is_made_durable_before_the_stream_is_finalized(bench: Bench) -> None:
+    stream = bench.record()
+    asked = [sys.executable, "-c", _WORKER, str(bench.spool_root), bench.url, str(bench.folder)]
+    steps = _steps_to_the_end(bench)
+    again = bench.record()
+    killed = subprocess.run([*asked, "object.fsync_dir", str(steps)], check=False, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL
+    assert bench.spool.stream(stream.stream_id).state == "finalized"
+    assert bench.spool.stream(again.stream_id).state == "sealed"
+    proof = Path(f"{bench.group(again)}.proof.json")
+    written = proof.read_bytes()  # whole, under its name, and lost if the power goes now
+    bench.disk.steps.clear()
+    bench.deliver()
+    bench.assert_arrived(again)
+    assert bench.disk.labels()[-2:] == ["object.rename", "object.fsync_dir"]
+    assert proof.read_bytes() == written
+
+
+def _steps_to_the_end(bench: Bench) -> int:
+    """Deliver what waits; so many directories it fsynced for that, the last one for the proof."""
+    bench.disk.steps.clear()
+    bench.deliver()
+    return bench.disk.labels().count("object.fsync_dir")
+
+
 def test_no_key_leaves_the_folder(bench: Bench) -> None:
     store = FolderStore(bench.url, bench.folder)
     for key in ("../x", "a/../../x"):

@@ -157,13 +157,12 @@ class ZarrDestination:
 
         def end() -> Ended:
             there = self._store.read(key)
-            if there is None or not _proves(there, stream):
-                content = proof()
-                chunks = (one.chunk for one in read_proof(content).audit.chunks)
-                delivered = [_reach(one, stream.settings.chunk_size) for one in chunks if one.receipt is not None]
-                reaches = max(delivered, default=0)
-                self._describe(stream, data_id, max(reaches, self._frame_count(data_id)))
-                self._store.replace(key, content)
+            content = there if there is not None and _proves(there, stream) else proof()
+            chunks = (one.chunk for one in read_proof(content).audit.chunks)
+            delivered = [_reach(one, stream.settings.chunk_size) for one in chunks if one.receipt is not None]
+            self._describe(stream, data_id, max([*delivered, self._frame_count(data_id)]))
+            # One that is there is written again: whoever wrote it may have died before it was durable.
+            self._store.replace(key, content)
             return Ended(words=f"{key} is written")
 
         outcome = _asked(end)
