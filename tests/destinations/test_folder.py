@@ -298,6 +298,18 @@ def test_what_was_there_already_is_made_durable_before_it_counts(bench: Bench) -
     assert bench.disk.labels()[-2:] == ["mark.fsync_dir", "destination.fsync_dir"]
 
 
+@pytest.mark.parametrize("half", [b"", b'{"format": "fra', b"\0" * 40])
+def test_half_a_mark_is_written_anew(tmp_path: Path, half: bytes) -> None:
+    folder = tmp_path / "growths"
+    folder.mkdir()
+    (folder / MARK_NAME).write_bytes(half)
+    assert mark(folder)
+    whole = (folder / MARK_NAME).read_bytes()
+    assert json.loads(whole)["format"] == "framespool-destination"
+    assert mark(folder)
+    assert (folder / MARK_NAME).read_bytes() == whole
+
+
 class LyingDisk(Disk):
     """Keeps other bytes than it is given, as a share does that runs out of memory."""
 

@@ -39,10 +39,13 @@ def mark(folder: Path, disk: Disk | None = None) -> bool:
     if not folder.parent.is_dir():
         return False
     folder.mkdir(exist_ok=True)
-    with contextlib.suppress(FileExistsError):
+    if not _is_whole(folder / MARK_NAME):
+        # Half a mark is left by whoever died while writing it.
+        disk.remove(folder / MARK_NAME, label="mark")
         what = {"format": "framespool-destination", "version": 1, "id": uuid.uuid4().hex}
-        disk.write_new(folder / MARK_NAME, [json.dumps(what).encode()], label="mark")
-        _like(folder, folder / MARK_NAME)
+        with contextlib.suppress(FileExistsError):
+            disk.write_new(folder / MARK_NAME, [json.dumps(what).encode()], label="mark")
+            _like(folder, folder / MARK_NAME)
     # Also what was there before: whoever made it may have died before it was durable.
     disk.sync_dir(folder, label="mark")
     disk.sync_dir(folder.parent, label="destination")
@@ -163,6 +166,13 @@ class FolderStore:
             if error.errno in _FULL:
                 raise StoreTrouble(f"{self._folder} is full", outage=True) from error
             raise StoreTrouble(f"{self._folder}: {error.strerror or error}", outage=True) from error
+
+
+def _is_whole(mark: Path) -> bool:
+    try:
+        return "format" in json.loads(mark.read_bytes())
+    except (FileNotFoundError, ValueError, TypeError):
+        return False
 
 
 def _digest(path: Path) -> str | None:
