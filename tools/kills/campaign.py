@@ -13,11 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tools.kills import crowd, damage
+from tools.kills.delivering import Delivery
 from tools.kills.steps import Kill, Life
 from tools.powerloss.forgetful import small_reserve
 
 _FAST = Path("/dev/shm")  # noqa: S108 - memory: what a kill leaves behind is the same there as on a disk
-_life: tuple[Life, Path] | None = None
+_lives: dict[str, Life] = {}
+_mine: Path | None = None
+FOLDER = "folder"
+"""The first word of a part on the way to a folder."""
 
 
 @dataclass(slots=True)
@@ -58,11 +62,17 @@ def all_calls() -> list[int]:
     return Life(Path()).calls
 
 
+def to_folder() -> list[str]:
+    """Every step of every call on the way to a folder, and some of the steps of the worker after it."""
+    return [f"{FOLDER} steps {call}" for call in Delivery(Path()).calls]
+
+
 def run(plan: list[str], *, processes: int, kills_max: float, told: Callable[[Figures], None]) -> Figures:
     """Work through a plan, until it is done or so many processes have died.
 
     Args:
-        plan: ``steps CALL[.AT.AGAIN]``, ``damage CALL[.AT] NAME``, ``after CALL NAME`` or ``crowd SEED``.
+        plan: ``steps CALL[.AT.AGAIN]``, ``damage CALL[.AT] NAME``, ``after CALL NAME`` or ``crowd SEED``;
+            ``folder steps …`` and ``folder crowd …`` are on the way to a folder.
         processes: how many at once.
         kills_max: enough.
         told: hears of it after each part.
@@ -84,29 +94,31 @@ def run(plan: list[str], *, processes: int, kills_max: float, told: Callable[[Fi
 def _again(part: str, kill: Kill) -> str:
     """What to ask for to see this kill again."""
     match part.split():
-        case ["steps", _] if kill.at:
-            return f"steps {kill.name}"
+        case [*folder, "steps", _] if kill.at:
+            return " ".join([*folder, "steps", kill.name])
         case ["after", _, name] if kill.at:
             return f"damage {kill.call}.{kill.at} {name}"
     return part
 
 
 def _begin(folder: Path) -> None:
-    global _life  # noqa: PLW0603 - one for each process of the pool
+    global _mine  # noqa: PLW0603 - one for each process of the pool
     logging.disable(logging.CRITICAL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # ends at once, unlike the process that keeps the folder
     small_reserve().__enter__()
-    mine = folder / str(os.getpid())
-    mine.mkdir()
-    life = Life(mine)
-    life.play()
-    _life = life, mine
+    _mine = folder / str(os.getpid())
+    _mine.mkdir()
 
 
 def _part(part: str) -> tuple[str, list[Kill]]:
-    assert _life is not None
-    life, folder = _life
-    return part_of(part, folder, life)
+    assert _mine is not None
+    kind = FOLDER if part.startswith(FOLDER) else ""
+    if kind not in _lives and "crowd" not in part:
+        made = _mine / f"life-{kind}"
+        made.mkdir()
+        _lives[kind] = Delivery(made) if kind else Life(made)
+        _lives[kind].play()
+    return part_of(part, _mine, _lives.get(kind))
 
 
 def part_of(part: str, folder: Path, life: Life | None = None) -> tuple[str, list[Kill]]:
@@ -117,10 +129,10 @@ def part_of(part: str, folder: Path, life: Life | None = None) -> tuple[str, lis
         folder: to work in.
         life: already played; a crowd needs none.
     """
-    what, _, rest = part.partition(" ")
+    what, _, rest = part.removeprefix(f"{FOLDER} ").partition(" ")
     try:
         if what == "crowd":
-            return part, list(crowd.lives(folder, rest))
+            return part, list(crowd.lives(folder, rest, to_folder=part.startswith(FOLDER)))
         assert life is not None
         if what in ("damage", "after"):
             place, _, name = rest.partition(" ")

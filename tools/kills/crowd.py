@@ -13,13 +13,17 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from spool import (
+    Chunk,
     ChunkMoved,
     ChunkState,
+    Disk,
     IllegalTransition,
     Limits,
     Receipt,
@@ -29,53 +33,83 @@ from spool import (
     shards,
 )
 from spool.testing import FakeClock, some_settings
-from tools.kills.dying import ChildFailed, DyingDisk, Say, ending_of, fork
+from tools.kills.dying import ChildFailed, DyingDisk, Say, ending_of, fork, play_in_child
 from tools.kills.owed import Owed, etag_of, frames_of, judged
 from tools.kills.steps import Kill, killed_while_opening, open_quietly
+from tools.powerloss.arrival import check_arrived, check_share, deliver
+from tools.powerloss.steps import FOLDER_URL, SHARE
+from uploader.destinations.base import Delivered, Refused, Ticket, TryLater
+from uploader.destinations.stores.folder import FolderStore, mark
+from uploader.destinations.zarr_store import ZarrDestination
 
 ROUNDS = 4
 PRODUCERS = ("a", "b")
 LONGEST_S = 0.15
 STEPS_MAX = 70
+COURIER_STEPS_MAX = 400
+"""A folder takes many steps for each chunk."""
 NESTED_MAX = 3
 BY_STEP, PARKED, SEALED = 0.7, 0.1, 0.05
 """How often a process dies at a step and not at an instant, a chunk is parked, a stream is sealed."""
 
 
-def lives(folder: Path, seed: str) -> Iterator[Kill]:
-    """One life with everything in it, of some rounds; yields each process that died."""
+def lives(folder: Path, seed: str, *, to_folder: bool = False) -> Iterator[Kill]:
+    """One life with everything in it, of some rounds; yields each process that died.
+
+    Args:
+        folder: to work in.
+        seed: what decides.
+        to_folder: the worker is an `UploadWorker`, and the streams go to a folder.
+    """
     chance = random.Random(seed)  # noqa: S311 - chosen to be repeatable
-    root, owed = folder / f"crowd-{seed}", Owed()
+    above, owed = folder / f"crowd-{seed}", Owed()
+    above.mkdir()
+    root = above / "spool"
     open_quietly(root).close()
+    if to_folder:
+        mark(above / SHARE)
     for number in range(ROUNDS):
-        died = _round(root, chance, owed)
+        died = _round(root, chance, owed, to_folder=to_folder)
         for again in range(1 + chance.randrange(NESTED_MAX)):
             was_killed, labels = killed_while_opening(root, chance.randint(1, 4))
             if not was_killed:
                 break
             yield Kill(number, 0, again + 1, labels[-1])
-        why = judged(root, owed)
+        why = judged(root, owed) or (to_folder and _judged_share(root, is_last=number == ROUNDS - 1)) or ""
         for label in died:
             yield Kill(number, 1, 0, label, why=why)
             why = ""
         if why:
             yield Kill(number, 0, 0, "nobody", why=why)
-    shutil.rmtree(root)
+    shutil.rmtree(above)
 
 
-def _round(root: Path, chance: random.Random, owed: Owed) -> list[str]:
+def _judged_share(root: Path, *, is_last: bool) -> str:
+    """What a child finds wrong in the folder; a worker has threads, and no process that has some is forked."""
+    check = check_share if is_last else check_arrived
+    try:
+        play_in_child(lambda _say: check(root, root.with_name(SHARE), FakeClock(), frames_of))
+    except ChildFailed as error:
+        return str(error)
+    return ""
+
+
+def _round(root: Path, chance: random.Random, owed: Owed, *, to_folder: bool) -> list[str]:
     """Let all three work until each has died or has done its part; what killed them."""
     running = []
     for name in (*PRODUCERS, "worker"):
         by_step = chance.random() < BY_STEP
-        at = chance.randint(1, STEPS_MAX) if by_step else 0
+        is_courier = to_folder and name == "worker"
+        at = chance.randint(1, COURIER_STEPS_MAX if is_courier else STEPS_MAX) if by_step else 0
         until = None if by_step else time.monotonic() + chance.random() * LONGEST_S
         seed = chance.random()
-        play = _worker if name == "worker" else _producer
+        play = _courier if is_courier else _worker if name == "worker" else _producer
+        play = partial(play, destination=FOLDER_URL) if to_folder and play is _producer else play
 
         def played(say: Say, play=play, name=name, at=at, seed=seed) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001
-            with Spool(root, limits=Limits(min_free_bytes=0), clock=FakeClock(), disk=DyingDisk(at)) as spool:
-                play(spool, name, random.Random(seed), say)  # noqa: S311 - chosen to be repeatable
+            disk = DyingDisk(at)
+            with Spool(root, limits=Limits(min_free_bytes=0), clock=FakeClock(), disk=disk) as spool:
+                play(spool, disk, name, random.Random(seed), say)  # noqa: S311 - chosen to be repeatable
 
         running.append((*fork(played), until, "a step of many" if by_step else "some instant"))
     died = []
@@ -98,10 +132,15 @@ def _round(root: Path, chance: random.Random, owed: Owed) -> list[str]:
     return died
 
 
-def _producer(spool: Spool, name: str, chance: random.Random, say: Say) -> None:
+def _producer(
+    spool: Spool, _disk: Disk, name: str, chance: random.Random, say: Say, *, destination: str = ""
+) -> None:
     """Go on with the stream: new chunks, some again, some left out; now and then give one up, or end."""
     mine = [stream for stream in spool.streams() if stream.settings.name == name]
-    stream = mine[0] if mine else spool.open_stream(some_settings(name=name), data_id=f"data-{name}")
+    settings = some_settings(name=name)
+    if destination:  # which gives the data_id
+        settings = replace(settings, destination=destination)
+    stream = mine[0] if mine else spool.open_stream(settings, data_id=None if destination else f"data-{name}")
     say(f"stream {name}")
     idx = stream.next_chunk_idx
     for _ in range(chance.randint(3, 9)):
@@ -137,7 +176,30 @@ def _discard(spool: Spool, ref: str, name: str, say: Say) -> None:
     say(f"discarded {name}")
 
 
-def _worker(spool: Spool, _name: str, chance: random.Random, say: Say) -> None:
+class _Telling(ZarrDestination):
+    """Says what is about to be delivered."""
+
+    def __init__(self, share: Path, disk: Disk, say: Say) -> None:
+        super().__init__(FolderStore(FOLDER_URL, share, disk))
+        self._say = say
+
+    def deliver(self, chunk: Chunk, ticket: Ticket, body: bytes | memoryview) -> Delivered | TryLater | Refused:
+        """See `Destination.deliver`."""
+        what = f"{ticket.data_id.partition('-')[0]}.{chunk.chunk_idx}"
+        self._say(f"sent {what} {hashlib.sha256(body).hexdigest()}")
+        self._say(f"acknowledge {what}")
+        return super().deliver(chunk, ticket, body)
+
+
+def _courier(spool: Spool, disk: Disk, _name: str, chance: random.Random, say: Say) -> None:
+    """Deliver what waits to the folder; now and then end a stream."""
+    for stream in spool.streams():
+        if chance.random() < SEALED:
+            spool.seal(stream.stream_id)
+    deliver(spool.root, _Telling(spool.root.with_name(SHARE), disk, say), disk, FakeClock())
+
+
+def _worker(spool: Spool, _disk: Disk, _name: str, chance: random.Random, say: Say) -> None:
     """Deliver what waits, in order; park some, take them up again, end what can be ended."""
     for stream in spool.streams():
         name = stream.settings.name

@@ -4,6 +4,7 @@ import contextlib
 import os
 import select
 import signal
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,12 +26,14 @@ class DyingDisk(Disk):
     def __init__(self, at: int = 0) -> None:
         super().__init__(self._step)
         self._at = at
+        self._lock = threading.Lock()  # a worker takes steps in several threads
         self.steps: list[str] = []
 
     def _step(self, label: str, _path: Path) -> None:
-        self.steps.append(label)
-        if len(self.steps) == self._at:
-            die()
+        with self._lock:
+            self.steps.append(label)
+            if len(self.steps) == self._at:
+                die()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from spool import Disk, Limits, Spool
 from spool.testing import START_MS, FakeClock
 from tools.kills.dying import ChildFailed, DyingDisk, Say, play_in_child
 from tools.powerloss.judge import Lost, check_folder
-from tools.powerloss.promises import Promised, after
+from tools.powerloss.promises import Promised, after, outcomes
 from tools.powerloss.steps import WORKLOADS, Step, step_of
 from tools.powerloss.workload import Workload
 
@@ -66,6 +66,9 @@ class Life:
         steps: the calls.
     """
 
+    again_every = 1
+    """Each how manyth step after a call is one to be killed at."""
+
     def __init__(self, folder: Path, steps: tuple[Step, ...] = STEPS) -> None:
         self._folder = folder
         self._steps = steps
@@ -76,7 +79,7 @@ class Life:
     def play(self) -> None:
         """Take every step, and keep a copy before each."""
         root = self._folder / "lived"
-        workload = Resumed(root, DyingDisk())
+        workload = Resumed(self.spool_in(root), DyingDisk())
         for number, step in enumerate(self._steps):
             if number:
                 shutil.copytree(root, self._folder / str(number))
@@ -112,17 +115,41 @@ class Life:
         if not ending.was_killed:
             raise ChildFailed(f"call {call} has no step {at}")
         done = self.promised[call + 1]
-        return [done] if "returned" in ending.said else [self.promised[call], done]
+        return [done] if "returned" in ending.said else outcomes(self.promised[call], self._steps[call])
+
+    def spool_in(self, root: Path) -> Path:
+        """Where the spool lies in a copy."""
+        return root
+
+    def goes_on(self, root: Path, disk: Disk) -> None:
+        """What comes after a call that was killed."""
+        _open_and_close(root, disk)
+
+    def judged(self, root: Path, allowed: list[Promised], *, went_on: bool) -> str:
+        """What a clean opening finds wrong; nothing, if all is well.
+
+        Args:
+            root: what is left.
+            allowed: what the call may have left.
+            went_on: it was gone on with since.
+        """
+        del went_on  # an opening changes nothing
+        return judged(root, allowed)
 
     def _openings(self, ruin: Path, allowed: list[Promised], first: Kill, again: int) -> Iterator[Kill]:
         scratch = ruin.with_name(f"{ruin.name}.opened")
-        for number in (again,) if again >= 0 else range(1000):
+        # Where some steps are left out, they are others after each kill.
+        every = (0, *range(1 + first.at % self.again_every, 1000, self.again_every))
+        for number in (again,) if again >= 0 else every:
             try:
                 shutil.copytree(ruin, scratch)
-                killed, labels = killed_while_opening(scratch, number) if number else (True, [first.label])
+                killed, labels = True, [first.label]
+                if number:
+                    killed, labels = killed_while_opening(scratch, number, self.goes_on)
                 if not killed:
                     return
-                yield Kill(first.call, first.at, number, labels[-1], why=judged(scratch, allowed))
+                why = self.judged(scratch, allowed, went_on=number > 0)
+                yield Kill(first.call, first.at, number, labels[-1], why=why)
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
 
@@ -141,7 +168,7 @@ class Life:
 
     def _call(self, root: Path, call: int, at: int, say: Say) -> None:
         disk = DyingDisk(at)
-        workload = Resumed(root, disk, calls_before=call)
+        workload = Resumed(self.spool_in(root), disk, calls_before=call)
         workload.open()
         spool = workload.spool
         workload.take(self._steps[call])
@@ -152,13 +179,19 @@ class Life:
             say(f"label {label}")
 
 
-def killed_while_opening(root: Path, at: int) -> tuple[bool, list[str]]:
+def _open_and_close(root: Path, disk: Disk) -> None:
+    open_quietly(root, disk).close()
+
+
+def killed_while_opening(
+    root: Path, at: int, opens: Callable[[Path, Disk], None] = _open_and_close
+) -> tuple[bool, list[str]]:
     """Open a spool in a child that dies before its ``at``-th step; whether it did, and the steps up to there."""
 
     def play(say: Say) -> None:
         disk = DyingDisk(at)
         disk.before = _told(disk.before, say)
-        open_quietly(root, disk).close()
+        opens(root, disk)
 
     ending = play_in_child(play)
     return ending.was_killed, ending.said

@@ -25,17 +25,22 @@ class ForgetfulDisk(Disk):
     def __init__(self, without: str) -> None:
         super().__init__(self._watch)
         self.without = without
-        self._label = ""
+        self._label, self._skip = "", 0
         self._meanwhile: Callable[[], None] | None = None
 
-    def at(self, label: str, meanwhile: Callable[[], None]) -> None:
-        """Do this before the next step with this label."""
-        self._label, self._meanwhile = label, meanwhile
+    def at(self, place: str, meanwhile: Callable[[], None]) -> None:
+        """Do this before the next step with this label, after so many of them: ``label:skip``."""
+        self._label, _, skip = place.partition(":")
+        self._skip, self._meanwhile = int(skip or 0), meanwhile
 
     def _watch(self, label: str, _path: Path) -> None:
-        if label == self._label and self._meanwhile is not None:
-            meanwhile, self._meanwhile = self._meanwhile, None
-            meanwhile()
+        if label != self._label or self._meanwhile is None:
+            return
+        if self._skip:
+            self._skip -= 1
+            return
+        meanwhile, self._meanwhile = self._meanwhile, None
+        meanwhile()
 
     def write_new(self, path: Path, pieces: Iterable[bytes | Sequence[bytes]], *, label: str) -> None:
         """See `Disk.write_new`."""

@@ -13,6 +13,22 @@ WITHOUT_INDEX = ("none, no index", "all, no index")
 """Two of them once more, with the index gone altogether: what was pushed is rebuilt from the shards."""
 
 
+APART = (
+    *(f"spool all, share {what}" for what in ("none", "names", "names+sizes", "bytes", "random-0")),
+    *(f"spool {what}, share all" for what in ("none", "names", "names+sizes", "bytes", "random-0")),
+)
+"""The spool and the folder that it delivers to on two disks, of which only one loses its power."""
+
+
+def apart(spool: Image, share: Image) -> Image:
+    """What one cut has left of the spool, and another one of the folder."""
+    names = {name: ino for name, ino in spool.names.items() if name.startswith("spool")}
+    names |= {name: ino for name, ino in share.names.items() if not name.startswith("spool")}
+    kept = {name: (spool if name.startswith("spool") else share) for name in names}
+    contents = {ino: kept[name].contents[ino] for name, ino in names.items() if ino is not None}
+    return Image(names=names, contents=contents)
+
+
 def without_index(image: Image) -> Image:
     """The image, its index and the index's journal gone."""
     names = {name: ino for name, ino in image.names.items() if not name.startswith("spool/index.sqlite3")}
@@ -24,13 +40,16 @@ def image_of(volume: Volume, choice: str, seed: str) -> Image:
 
     Args:
         volume: at the cut.
-        choice: one of `SYSTEMATIC` or `WITHOUT_INDEX`; ``random-N`` drawn from the seed; or ``sector-N``:
+        choice: one of `SYSTEMATIC`, `WITHOUT_INDEX` or `APART`; ``random-N`` drawn from the seed; or ``sector-N``:
             everything survives but one sector, drawn from the seed; ``unnoticed-N`` is the same with one of the
             sectors that `tools.powerloss.journal` finds.
         seed: what decides.
     """
     if choice in WITHOUT_INDEX:
         return without_index(image_of(volume, choice.partition(",")[0], seed))
+    if choice in APART:
+        spool, share = (part.split()[1] for part in choice.split(", "))
+        return apart(image_of(volume, spool, seed), image_of(volume, share, seed))
     if choice in SYSTEMATIC:
         how = {"none": synced, "all": written, "names": synced, "names+sizes": sized, "bytes": written}[choice]
         return volume.image(keep=lambda _: choice not in ("none", "bytes"), content=how)

@@ -2,9 +2,8 @@
 
 import json
 from dataclasses import dataclass
-from itertools import chain, combinations
 
-from tools.powerloss.promises import Promised, after, digest
+from tools.powerloss.promises import Promised, after, digest, outcomes
 from tools.powerloss.steps import Step, step_of
 from tools.powerloss.volume import Op
 
@@ -31,8 +30,8 @@ class Owed:
 class Account:
     """Reads the notes of a recording one by one, and says what is owed by then.
 
-    A step that has begun may be found taken or not. One that has returned is owed. One that has raised because
-    the disk refused may be found taken or not for good: the disk may have kept what it refused.
+    A step that has begun may be found taken or not, or in part. One that has returned is owed. One that has raised
+    because the disk refused may be found taken or not for good: the disk may have kept what it refused.
 
     Args:
         before: what was owed when the recording began; nothing at all for a new spool.
@@ -64,7 +63,10 @@ class Account:
             self._return(note["returned"])
         elif "raised" in note:
             self._open.remove(note["raised"])
-            if not note["refused"]:
+            if step_of(note["raised"]).do == "deliver":
+                # The next worker goes on from wherever this one died.
+                self._bases = _each(self._bases, [step_of(note["raised"])])
+            elif not note["refused"]:
                 self._maybe.append(note["raised"])
         elif "fault" in note:
             self._is_faulty, self._has_reserve = bool(note["fault"]), False
@@ -85,15 +87,16 @@ class Account:
         self._bases = [after(base, step) for base in self._bases]
 
     def _states(self) -> list[Promised]:
-        steps = [step_of(word) for word in (*self._maybe, *self._open)]
-        found: dict[str, Promised] = {}
-        for taken in chain.from_iterable(combinations(steps, number) for number in range(len(steps) + 1)):
-            for base in self._bases:
-                state = base
-                for step in taken:
-                    state = after(state, step)
-                found.setdefault(digest(state), state)
-        return list(found.values())
+        return _each(self._bases, [step_of(word) for word in (*self._maybe, *self._open)])
+
+
+def _each(bases: list[Promised], steps: list[Step]) -> list[Promised]:
+    """What any of these steps, in their order, may have made of any of these states."""
+    found = {digest(base): base for base in bases}
+    for step in steps:
+        for state in list(found.values()):
+            found |= {digest(one): one for one in outcomes(state, step) if digest(one) not in found}
+    return list(found.values())
 
 
 def _same(one: Step, other: Step) -> bool:

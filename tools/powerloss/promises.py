@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
@@ -10,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spool import Receipt, Spool
+from spool import Chunk, Receipt, Spool, Stream, shard_name
 from spool.testing import START_MS, some_frames
 from tools.powerloss.steps import DATA_IDS, STEPS, Step
 
-__all__ = ["STEPS", "Promised", "Step", "after", "digest", "observed"]
+__all__ = ["STEPS", "Promised", "Step", "after", "digest", "observed", "outcomes"]
 
 Promised = dict[str, dict[str, Any]]
 """Every stream by name: its state and its chunks by index, as far as a step promises anything about them."""
@@ -23,6 +24,8 @@ DARK_IDX, SHORT_IDX = 1, 2
 CLOCK = (12.5, 3.0)
 HEIGHT, WIDTH = 48, 64
 MISSING = "its file is missing from the spool"
+FOLDERS = "the folder's"
+"""A data_id or a receipt as a folder gives them."""
 
 _STREAM_MOVES: dict[str, dict[str, object]] = {
     "hold": {"held": "a reason"},
@@ -59,8 +62,10 @@ def receipt_of(stream: str, idx: int) -> Receipt:
 
 def after(state: Promised, step: Step) -> Promised:
     """The state once the step has been taken."""
-    if step.do in ("open", "second", "close", "spoil"):
+    if step.do in ("open", "second", "close", "spoil", "mark"):
         return state
+    if step.do in ("deliver", "garble"):
+        return outcomes(state, step)[-1]
     state = copy.deepcopy(state)
     if step.do == "prune":
         for stream in state.values():
@@ -77,6 +82,31 @@ def after(state: Promised, step: Step) -> Promised:
     else:
         _change(state[step.stream], step)
     return state
+
+
+def outcomes(state: Promised, step: Step) -> list[Promised]:
+    """What may be found of a step that has begun: nothing, a part of it where it has parts, and all of it."""
+    if step.do in ("deliver", "garble"):
+        return list(_delivered(state, step.stream, failures=int(step.do == "garble")))
+    return [state, after(state, step)]
+
+
+def _delivered(state: Promised, name: str, *, failures: int) -> Iterator[Promised]:
+    """What a worker makes of a stream, commit by commit; the first chunk is tried again after failures."""
+    state = copy.deepcopy(state)
+    stream = state.get(name, {"chunks": {}, "state": "", "data_id": ""})
+    moves = [(stream, {"data_id": FOLDERS})] if stream["data_id"] is None else []
+    for _, chunk in sorted(stream["chunks"].items()):
+        if chunk["state"] == "spooled":
+            moves += [(chunk, {"attempts": chunk["attempts"] + 1 + failed}) for failed in range(failures + 1)]
+            failures = 0
+            moves.append((chunk, {"state": "acknowledged", "receipt": FOLDERS}))
+    if stream["state"] == "sealed":
+        moves.append((stream, {"state": "finalized"}))
+    yield copy.deepcopy(state)
+    for what, change in moves:
+        what.update(change)
+        yield copy.deepcopy(state)
 
 
 def _change(stream: dict[str, Any], step: Step) -> None:
@@ -118,14 +148,14 @@ def observed(spool: Spool) -> Promised:
     return {
         stream.settings.name: {
             "state": str(stream.state),
-            "data_id": stream.data_id,
+            "data_id": _data_id(stream),
             "held": stream.held,
             "clock": [stream.clock_offset_ms, stream.clock_uncertainty_ms],
             "chunks": {
                 chunk.chunk_idx: {
                     "state": str(chunk.state),
                     "attempts": chunk.attempts,
-                    "receipt": asdict(chunk.receipt) if chunk.receipt else None,
+                    "receipt": _receipt(chunk),
                     "parked": chunk.parked_reason if chunk.state == "parked" else None,
                     "pruned": chunk.pruned_at_ms is not None,
                 }
@@ -134,6 +164,18 @@ def observed(spool: Spool) -> Promised:
         }
         for stream in spool.streams()
     }
+
+
+def _data_id(stream: Stream) -> str | None:
+    return FOLDERS if stream.data_id == f"{stream.settings.name}-{stream.stream_id}" else stream.data_id
+
+
+def _receipt(chunk: Chunk) -> dict[str, Any] | str | None:
+    receipt = chunk.receipt
+    if receipt is None:
+        return None
+    key = f"{receipt.data_id}/frames/{shard_name(chunk.chunk_idx)}"
+    return FOLDERS if receipt.confirmed and receipt.url_path == key else asdict(receipt)
 
 
 def digest(state: Promised) -> str:

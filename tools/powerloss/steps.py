@@ -2,8 +2,15 @@
 
 from dataclasses import dataclass
 
-DATA_IDS = {"a": "data-1", "b": None}
+DATA_IDS = {"a": "data-1", "b": None, "c": None}
 """The streams there may be, and what the destination calls them."""
+
+FOLDER_URL = "file:///folder"
+"""The name of the folder that a stream may go to, wherever that is."""
+SHARE = "share"
+"""What it is called; it lies beside the spool."""
+DESTINATIONS = {"a": "https://example.invalid", "b": "https://example.invalid", "c": FOLDER_URL}
+"""Where they go. Only to a folder there is a worker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,8 +21,9 @@ class Step:
         do: what.
         stream: of which stream.
         idx: which chunk.
-        at: at which labelled step of the disk the process dies (``die``), or the other producer is let in;
-            for ``fault``, what breaks: ``kind:name:errno:skip:times``.
+        at: at which labelled step of the disk the process dies (``die``, ``deliver``), or the other producer is
+            let in; ``label:skip`` is after so many of them. For ``fault``, what breaks:
+            ``kind:name:errno:skip:times``.
         inner: what the other producer does in the middle of this step.
     """
 
@@ -24,6 +32,11 @@ class Step:
     idx: int = -1
     at: str = ""
     inner: "Step | None" = None
+
+    @property
+    def dies(self) -> bool:
+        """Whether the step is taken by a process of its own, which is killed."""
+        return self.do == "die" or (self.do == "deliver" and bool(self.at))
 
 
 def step_of(word: str) -> Step:
@@ -127,6 +140,18 @@ WORKLOADS: dict[str, tuple[str, ...]] = {
         seal.b discard.b.1 finalize.b
         push.a.5 acknowledge.a.5 push.a.6 acknowledge.a.6 prune
         seal.a finalize.a close
+        """
+    ),
+    # To a folder, by workers of which some are killed: before an object, a document or the proof is durable.
+    "folder": _steps(
+        """
+        open mark stream.c push.c.0 close
+        deliver.c@destination.fsync_dir:1 open push.c.1 deliver.c push.c.2 deliver.c prune
+        push.c.3 push.c.4 close
+        deliver.c@object.fsync_dir:1 deliver.c
+        open push.c.5 seal.c close
+        deliver.c@object.rename:3 deliver.c@object.fsync_dir:5 deliver.c
+        open prune close
         """
     ),
 }

@@ -1,9 +1,10 @@
 """The program that runs on the mount: ``python -m tools.powerloss.workload NAME SPOOL NOTES``.
 
-NAME is a workload of `tools.powerloss.steps`, or ``reopen`` to open a spool and look at it. It uses the spool's
-public names only. A note goes out before each step and after it has returned or raised. The durable step that the
-environment names is left out, to see that its absence is found: ``<label>.fsync`` and ``<label>.fsync_dir`` as
-`spool.disk` labels them, or ``sqlite=OFF`` (``NORMAL``, ``FULL``) for SQLite's own.
+NAME is a workload of `tools.powerloss.steps`, or ``reopen`` to open a spool and look at it, and to deliver what
+goes to a folder. It uses the spool's public names, and a worker for the folder, which lies beside the spool.
+A note goes out before each step and after it has returned or raised. The durable step that the environment names
+is left out, to see that its absence is found: ``<label>.fsync`` and ``<label>.fsync_dir`` as `spool.disk` labels
+them, or ``sqlite=OFF`` (``NORMAL``, ``FULL``) for SQLite's own.
 """
 
 import json
@@ -15,9 +16,11 @@ from pathlib import Path
 from spool import Disk, DiskFailed, LeasedStream, Limits, Spool, SpoolError, SpoolFull
 from spool.testing import FakeClock, die, some_reading, some_settings
 from tools.powerloss import promises
+from tools.powerloss.arrival import GarblingDisk, deliver, open_share
 from tools.powerloss.forgetful import ForgetfulDisk, forget_in_sqlite, small_reserve
 from tools.powerloss.record import WITHOUT
-from tools.powerloss.steps import DATA_IDS, WORKLOADS, Step, step_of
+from tools.powerloss.steps import DATA_IDS, DESTINATIONS, FOLDER_URL, SHARE, WORKLOADS, Step, step_of
+from uploader.destinations.stores.folder import mark
 
 
 def _unnoted(**_words: object) -> None:
@@ -35,6 +38,7 @@ class Workload:
 
     def __init__(self, root: Path, disk: Disk, note: Callable[..., None] = _unnoted) -> None:
         self._root = root
+        self._share = root.with_name(SHARE)
         self._note = note
         self._disk = disk
         self._clock = FakeClock()
@@ -67,7 +71,7 @@ class Workload:
             refused = not isinstance(error, (SpoolFull, DiskFailed))
             self._note(raised=word, refused=refused, head=self._head())
         else:
-            if step.do == "die":
+            if step.dies:
                 self._note(raised=word, refused=False)
             else:
                 self._note(returned=word, head=self._head())
@@ -76,7 +80,10 @@ class Workload:
         """Open the spool and look at it."""
         self.open()
         self._note(seen=promises.digest(promises.observed(self.spool)), head=self._head())
-        self.spool.close()
+        goes_to_folder = any(stream.settings.destination == FOLDER_URL for stream in self.spool.streams())
+        self._close()
+        if goes_to_folder:
+            self.run("deliver.c")
 
     def open(self) -> None:
         """Open the spool."""
@@ -110,7 +117,7 @@ class Workload:
                 self._second = self._opened(ForgetfulDisk(self._hooked(self._disk).without))
             case "close":
                 self._close()
-            case "die":
+            case _ if step.dies:
                 self._die(step)
             case "vanish":
                 self._vanish(step)
@@ -120,11 +127,11 @@ class Workload:
             case "prune":
                 self.spool.prune()
             case "stream":
-                settings = some_settings(name=step.stream)
+                settings = some_settings(name=step.stream, destination=DESTINATIONS[step.stream])
                 stream = self.spool.open_stream(settings, data_id=DATA_IDS[step.stream])
                 self._ids[step.stream] = stream.stream_id
             case _:
-                self._change(step, self._ids[step.stream])
+                self._change(step, self._ids.get(step.stream, ""))
 
     @staticmethod
     def _hooked(disk: Disk) -> ForgetfulDisk:
@@ -148,15 +155,23 @@ class Workload:
         self._spool = self._second = None
 
     def _die(self, step: Step) -> None:
-        """A program pushes and is killed at a labelled step; the power stays on."""
+        """A program pushes or delivers, and is killed at a labelled step; the power stays on."""
         pid = os.fork()
         if pid == 0:
             self._hooked(self._disk).at(step.at, die)
-            self.open()
-            self._push(step, self._ids[step.stream])
+            if step.do == "deliver":
+                self._go_to_folder(step)
+            else:
+                self.open()
+                self._push(step, self._ids[step.stream])
             os._exit(1)  # it was to die before
         _, status = os.waitpid(pid, 0)
         assert os.WIFSIGNALED(status), f"{step} did not die"
+
+    def _go_to_folder(self, step: Step) -> None:
+        # What is written first is the times of a chunk, then the chunk.
+        disk = GarblingDisk(self._disk.before, 2) if step.do == "garble" else self._disk
+        deliver(self._root, open_share(self._share, disk), self._disk, self._clock)
 
     def _vanish(self, step: Step) -> None:
         """A shard is deleted behind the spool's back, durably."""
@@ -184,6 +199,10 @@ class Workload:
                 self.spool.discard(stream_id, [step.idx], why="no use")
             case "seal":
                 self.spool.seal(stream_id)
+            case "mark":
+                assert mark(self._share, self._disk)
+            case "deliver" | "garble":
+                self._go_to_folder(step)
             case _:
                 leased = self.spool.lease(stream_id, "worker", ttl_s=60)
                 assert leased is not None
