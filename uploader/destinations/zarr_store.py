@@ -225,5 +225,10 @@ def _asked(ask: Callable[[], _T]) -> _T | TryLater | Refused:
         return Refused(words=str(error))
     except StoreTrouble as error:
         return TryLater(
-            words=str(error), outage=error.outage, min_wait_s=error.min_wait_s, may_be_done=error.may_be_done
+            words=str(error),
+            outage=error.outage,
+            key_refused=error.key_refused,
+            min_wait_s=error.min_wait_s,
+            may_be_done=error.may_be_done,
+            mismatch=error.mismatch,
         )

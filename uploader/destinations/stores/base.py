@@ -13,15 +13,28 @@ class StoreTrouble(Exception):
 
     Attributes:
         outage: the store is not there at all, for anybody.
+        key_refused: a person has to do something about the credentials.
         min_wait_s: the least time to wait.
         may_be_done: it may have happened all the same.
+        mismatch: the store has got other bytes.
     """
 
-    def __init__(self, words: str, *, outage: bool, min_wait_s: float = 0.0, may_be_done: bool = True) -> None:
+    def __init__(
+        self,
+        words: str,
+        *,
+        outage: bool,
+        key_refused: bool = False,
+        min_wait_s: float = 0.0,
+        may_be_done: bool = True,
+        mismatch: bool = False,
+    ) -> None:
         super().__init__(words)
         self.outage = outage
+        self.key_refused = key_refused
         self.min_wait_s = min_wait_s
         self.may_be_done = may_be_done
+        self.mismatch = mismatch
 
 
 class KeyTaken(Exception):

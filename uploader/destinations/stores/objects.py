@@ -1,33 +1,60 @@
 """An object store as a store: S3 and what speaks like it, Google Cloud Storage, Azure, through obstore.
 
-Objects are created if absent (``If-None-Match: *``), with a SHA-256 that S3 checks before it answers. An object is
-ours when its ETag is the MD5 of our bytes; where an ETag is something else (encryption with a key of its owner,
-Google, Azure) the object is read back once. Retries are the worker's business, so obstore makes none.
+* What lies under a key is looked at before anything is sent: what has arrived is not sent again.
+* Objects are created if absent (``If-None-Match: *``), with a SHA-256 that S3 checks before it answers. A store
+  that does not know that header is given the object without it, after the look.
+* A large object goes in parts (ADR 20), so that a break costs one part. There S3 knows no "if absent" through
+  obstore; the look before and the check after stand for it.
+* An object is ours when its ETag is the MD5 of our bytes, or S3's MD5 of the MD5s of our parts; where an ETag is
+  something else (encryption with a key of its owner, Google, Azure) the object is read back.
+* Retries are the worker's business, so obstore makes none, but for single parts.
 
 Credentials are the ecosystem's: environment variables, a role, a metadata service. Nothing of them is kept here,
-and errors are shown without the signatures that their URLs may carry.
+they are looked for again once they are refused, and errors are shown without what URLs are signed with.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from enum import Enum, auto
 from typing import Any, Final, TypeVar
 
 import obstore
 from obstore import exceptions
 from obstore.store import from_url
 
-from uploader.destinations.evidence import Md5
 from uploader.destinations.stores.base import KeyTaken, Pieces, Stored, StoreTrouble, sha256_of
+from uploader.destinations.stores.object_answers import code_of, no_store, plain, status_of, trouble
 from uploader.errors import ConfigurationError
-from uploader.outside import printable, unsigned
 
-REFUSED_PROBE_S: Final = 5.0
-"""The least time between two tries with credentials that were refused."""
-_TIMEOUT: Final = "900s"
-"""For a whole request: a chunk over a bad line takes its time."""
-_CONNECT_TIMEOUT: Final = "10s"
-_WORDS_MAX = 300
+MIB: Final = 1024 * 1024
+PARTS_FROM_BYTES: Final = 32 * MIB
+PART_BYTES: Final = 8 * MIB
+"""S3 takes no part below 5 MiB, and no more than 10,000 of them."""
+PARTS_AT_ONCE: Final = 4
+REQUEST_TIMEOUT_S: Final = 900.0
+"""For a whole request with up to `PARTS_FROM_BYTES`, or `PARTS_AT_ONCE` parts: 37 kB/s will do."""
+SMALL_TIMEOUT_S: Final = 60.0
+"""Likewise for one with little to carry: a line that stands still is noticed."""
+PART_RETRY_S: Final = 240.0
+"""A part is tried again for so long. Its signature is made once, and holds for fifteen minutes."""
+_SMALL_BYTES = MIB
+_CONNECT_TIMEOUT_S = 10.0
+_PART_TRIES = 1000
+_NOT_IMPLEMENTED = 501
+_WITHOUT_A_WORD = frozenset({400, 403})
+_OF_PARTS = re.compile(r"[0-9a-f]{32}-(\d+)")
 _T = TypeVar("_T")
+
+
+class _Use(Enum):
+    """What a client is for: they differ in patience."""
+
+    SMALL = auto()
+    LARGE = auto()
+    PARTS = auto()
 
 
 class ObjectStore:
@@ -35,23 +62,46 @@ class ObjectStore:
 
     Args:
         url: ``s3://bucket/prefix``, ``gs://bucket/prefix`` or ``az://container/prefix``.
+        parts_from_bytes: objects of this size and above go in parts.
+        part_bytes: the size of a part.
+        request_timeout_s: for a request that carries an object or a part of one.
+        small_timeout_s: for any other.
+        part_retry_s: how long a part is tried again.
         options: of obstore's store, beside what the environment says.
 
     Raises:
         ConfigurationError: what the environment says cannot be used.
     """
 
-    def __init__(self, url: str, **options: Any) -> None:  # noqa: ANN401 - obstore's, passed on
+    def __init__(
+        self,
+        url: str,
+        *,
+        parts_from_bytes: int = PARTS_FROM_BYTES,
+        part_bytes: int = PART_BYTES,
+        request_timeout_s: float = REQUEST_TIMEOUT_S,
+        small_timeout_s: float = SMALL_TIMEOUT_S,
+        part_retry_s: float = PART_RETRY_S,
+        **options: Any,  # noqa: ANN401 - obstore's, passed on
+    ) -> None:
         self.url = url
-        client = {"timeout": _TIMEOUT, "connect_timeout": _CONNECT_TIMEOUT, "allow_http": True}
-        given: dict[str, Any] = {"retry_config": {"max_retries": 0}, "client_options": client}
-        if url.startswith("s3:"):
-            given["checksum_algorithm"] = "SHA256"
+        self._parts_from_bytes = parts_from_bytes
+        self._part_bytes = part_bytes
+        self._timeouts_s = {
+            _Use.SMALL: small_timeout_s,
+            _Use.LARGE: request_timeout_s,
+            _Use.PARTS: request_timeout_s,
+        }
+        self._part_retry = {"max_retries": _PART_TRIES, "retry_timeout": timedelta(seconds=part_retry_s)}
+        self._options = options
+        self._clients: dict[_Use, Any] = {}
+        self._spoiled: dict[str, str] = {}
+        self._creates_if_absent = True
         try:
-            self._store = from_url(url, **{**given, **options})
+            self._client(_Use.SMALL)
         except (exceptions.BaseError, ValueError) as error:
             raise ConfigurationError(
-                f"{url} cannot be used: {_words(error)}",
+                f"{url} cannot be used: {plain(error)}",
                 hint="Nothing was sent, and nothing is lost. See what the environment says of the store.",
             ) from error
 
@@ -66,54 +116,198 @@ class ObjectStore:
         return self._told(key, lambda: self._create(key, pieces))
 
     def replace(self, key: str, content: bytes) -> None:
-        """See `Store.replace`."""
-        self._told(key, lambda: obstore.put(self._store, key, content, use_multipart=False))
+        """See `Store.replace`; it is what it was meant to be, or this raises."""
+
+        def put() -> None:
+            client = self._client(_use(len(content)))
+            answer = obstore.put(client, key, content, use_multipart=False)
+            if _plain_etag(answer) == hashlib.md5(content, usedforsecurity=False).hexdigest():
+                return
+            if self._read(key) != content:
+                raise self._other_bytes(key)
+
+        self._told(key, put)
 
     def read(self, key: str) -> bytes | None:
         """See `Store.read`."""
+        return self._told(key, lambda: self._read(key))
 
-        def get() -> bytes | None:
-            try:
-                return bytes(obstore.get(self._store, key).bytes())
-            except FileNotFoundError:
-                return None
-
-        return self._told(key, get)
+    # One object -----------------------------------------------------------------------------------------
 
     def _create(self, key: str, pieces: Pieces) -> Stored:
-        md5 = Md5(*pieces)
-        was_there = False
-        try:
-            put: Mapping[str, Any] = obstore.put(
-                self._store, key, list(pieces), mode="create", use_multipart=False
-            )
-        except exceptions.AlreadyExistsError:
-            was_there = True
-            put = obstore.head(self._store, key)
-        etag = (put["e_tag"] or "").removeprefix("W/").strip('"') or None
-        ours = sha256_of(pieces)
-        if etag != md5.hexdigest():
-            # It may be no MD5 at all: the bytes themselves tell.
-            theirs = hashlib.sha256(obstore.get(self._store, key).bytes()).hexdigest()
-            if theirs != ours and was_there:
+        nbytes = sum(memoryview(piece).nbytes for piece in pieces)
+        with ThreadPoolExecutor(2, "framespool-digest") as beside:
+            sha256 = beside.submit(sha256_of, pieces)
+            there = self._look(key)
+            is_spoiled = there is not None and self._spoiled.get(key) == there["e_tag"]
+            was_there = there is not None and not is_spoiled
+            if not was_there:
+                in_parts = nbytes >= self._parts_from_bytes
+                md5 = beside.submit(_etag_of, pieces, self._part_bytes if in_parts else None)
+                try:
+                    answer = self._put(key, pieces, nbytes, anew=is_spoiled)
+                except exceptions.AlreadyExistsError as error:
+                    # Somebody was quicker with the same key, or is at it at this moment.
+                    if self._look(key) is None:
+                        raise trouble(self.url, key, error) from None
+                    was_there = True
+                else:
+                    if _plain_etag(answer) == md5.result():
+                        self._spoiled.pop(key, None)
+                        return Stored(was_there=False, etag=_plain_etag(answer), sha256=sha256.result())
+            return self._held_against(key, pieces, nbytes, ours=sha256.result(), was_there=was_there)
+
+    def _held_against(self, key: str, pieces: Pieces, nbytes: int, *, ours: str, was_there: bool) -> Stored:
+        """What lies there, when the answer did not prove it: by its ETag if that is a digest, else read back."""
+        there = self._look(key)
+        if there is None:
+            raise StoreTrouble(f"{self.url}/{key} is gone again", outage=False)
+        etag = _plain_etag(there)
+        if not (was_there and self._is_digest_of(etag, pieces, nbytes)):
+            # Also where it looks like a digest that differs: with some encryption it only looks so.
+            is_ours = there["size"] == nbytes and self._sha256_there(key, nbytes) == ours
+            if not is_ours and was_there:
                 raise KeyTaken(f"{self.url}/{key} is there already, with other bytes")
-            if theirs != ours:
-                raise StoreTrouble(f"{self.url}/{key} does not read as it was written", outage=False)
+            if not is_ours:
+                # Put there by this call, so that the next one may put another in its place.
+                self._spoiled[key] = there["e_tag"]
+                raise self._other_bytes(key)
+        self._spoiled.pop(key, None)
         return Stored(was_there=was_there, etag=etag, sha256=ours)
+
+    def _put(self, key: str, pieces: Pieces, nbytes: int, *, anew: bool) -> Mapping[str, Any]:
+        """Send an object to a key under which nothing was a moment ago, or with ``anew`` what is no good.
+
+        Raises:
+            AlreadyExistsError: something is there now.
+        """
+        if nbytes >= self._parts_from_bytes:
+            return obstore.put(
+                self._client(_Use.PARTS),
+                key,
+                list(pieces),
+                use_multipart=True,
+                chunk_size=self._part_bytes,
+                max_concurrency=PARTS_AT_ONCE,
+            )
+        client = self._client(_use(nbytes))
+        if self._creates_if_absent and not anew:
+            try:
+                return obstore.put(client, key, list(pieces), mode="create", use_multipart=False)
+            except (exceptions.BaseError, NotImplementedError) as error:
+                if not isinstance(error, NotImplementedError) and status_of(error) != _NOT_IMPLEMENTED:
+                    raise
+        answer = obstore.put(client, key, list(pieces), use_multipart=False)
+        self._creates_if_absent = self._creates_if_absent and anew
+        return answer
+
+    def _look(self, key: str) -> Mapping[str, Any] | None:
+        """What is known of the object; ``None`` when there is none."""
+        try:
+            found = obstore.head(self._client(_Use.SMALL), key)
+        except FileNotFoundError:
+            return None
+        except exceptions.BaseError as error:
+            # An answer to HEAD has no body, so that the reason is not in it.
+            if status_of(error) in _WITHOUT_A_WORD:
+                self._ask_why(key)
+            raise
+        if found["e_tag"] is None:
+            raise no_store(self.url)
+        return found
+
+    def _ask_why(self, key: str) -> None:
+        try:
+            obstore.get_range(self._client(_Use.SMALL), key, start=0, length=1)
+        except FileNotFoundError:
+            return
+
+    def _read(self, key: str) -> bytes | None:
+        try:
+            found = obstore.get(self._client(_Use.LARGE), key)
+        except FileNotFoundError as error:
+            if code_of(error) == "NoSuchBucket":
+                raise
+            return None
+        if found.meta["e_tag"] is None:
+            raise no_store(self.url)
+        return bytes(found.bytes())
+
+    def _sha256_there(self, key: str, nbytes: int) -> str:
+        """The digest of the bytes that lie there, fetched part by part."""
+        digest, client = hashlib.sha256(), self._client(_Use.LARGE)
+        for start in range(0, nbytes, self._part_bytes):
+            length = min(self._part_bytes, nbytes - start)
+            digest.update(obstore.get_range(client, key, start=start, length=length))
+        return digest.hexdigest()
+
+    def _is_digest_of(self, etag: str | None, pieces: Pieces, nbytes: int) -> bool:
+        """Whether an ETag is what S3 makes of exactly these bytes, whole or in parts of our size."""
+        of_parts = _OF_PARTS.fullmatch(etag or "")
+        if of_parts is None:
+            return etag == _etag_of(pieces, None)
+        return int(of_parts[1]) == -(-nbytes // self._part_bytes) and etag == _etag_of(pieces, self._part_bytes)
+
+    def _other_bytes(self, key: str) -> StoreTrouble:
+        return StoreTrouble(f"{self.url}/{key} does not read as it was written", outage=False, mismatch=True)
+
+    # The store ------------------------------------------------------------------------------------------
+
+    def _client(self, use: _Use) -> Any:  # noqa: ANN401 - any of obstore's
+        """Obstore's store, made when first needed, with what the environment says then."""
+        found = self._clients.get(use)
+        if found is None:
+            client = {
+                "timeout": timedelta(seconds=self._timeouts_s[use]),
+                "connect_timeout": timedelta(seconds=_CONNECT_TIMEOUT_S),
+                "allow_http": True,
+            }
+            retry = self._part_retry if use is _Use.PARTS else {"max_retries": 0}
+            given: dict[str, Any] = {"retry_config": retry, "client_options": client}
+            if self.url.startswith("s3:"):
+                given["checksum_algorithm"] = "SHA256"
+            found = self._clients[use] = from_url(self.url, **{**given, **self._options})
+        return found
 
     def _told(self, key: str, ask: Callable[[], _T]) -> _T:
         """What the store refuses, in words: nothing is lost, the chunk waits in the spool."""
         try:
             return ask()
-        except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
-            raise StoreTrouble(
-                f"{self.url} refuses the credentials: {_words(error)}", outage=True, min_wait_s=REFUSED_PROBE_S
-            ) from None
         except (exceptions.BaseError, OSError, ValueError) as error:
-            raise StoreTrouble(f"{self.url}/{key}: {_words(error)}", outage=True) from None
+            told = trouble(self.url, key, error)
+            if told.key_refused:
+                self._clients.clear()  # the next ones look for credentials anew
+            raise told from None
 
 
-def _words(error: Exception) -> str:
-    """The first line of an error, without what a URL is signed with; the rest is obstore's own insides."""
-    first = str(error).partition("\n")[0]
-    return printable(unsigned(first))[:_WORDS_MAX]
+def _use(nbytes: int) -> _Use:
+    return _Use.SMALL if nbytes <= _SMALL_BYTES else _Use.LARGE
+
+
+def _plain_etag(answer: Mapping[str, Any]) -> str | None:
+    return (answer["e_tag"] or "").removeprefix("W/").strip('"') or None
+
+
+def _etag_of(pieces: Pieces, part_bytes: int | None) -> str:
+    """What S3 calls an object with these bytes: their MD5, or the MD5 of the MD5s of its parts, and how many."""
+    if part_bytes is None:
+        digest = hashlib.md5(usedforsecurity=False)
+        for piece in pieces:
+            digest.update(piece)
+        return digest.hexdigest()
+    of_parts = list(_md5s_of_parts(pieces, part_bytes))
+    return f"{hashlib.md5(b''.join(of_parts), usedforsecurity=False).hexdigest()}-{len(of_parts)}"
+
+
+def _md5s_of_parts(pieces: Pieces, part_bytes: int) -> Iterator[bytes]:
+    digest, room = hashlib.md5(usedforsecurity=False), part_bytes
+    for piece in pieces:
+        left = memoryview(piece).cast("B")
+        while left:
+            digest.update(left[:room])
+            room, left = room - min(room, len(left)), left[room:]
+            if not room:
+                yield digest.digest()
+                digest, room = hashlib.md5(usedforsecurity=False), part_bytes
+    if room < part_bytes:
+        yield digest.digest()
