@@ -85,6 +85,10 @@ def test_looking_at_a_spool_loads_neither_network_nor_rich_nor_zarr(
     assert not modules & (NETWORK | {"rich", "zarr", "uploader.streamer", "uploader.worker"})
 
 
+def test_the_catalogue_loads_neither_network_nor_rich_nor_zarr() -> None:
+    assert not loaded("import uploader.cli.catalog") & (NETWORK | {"rich", "zarr", "obstore", "uploader.worker"})
+
+
 def test_no_command_and_no_public_name_loads_zarr() -> None:
     names = [f"uploader.cli.{name}" for name in COMMANDS]
     code = f"""

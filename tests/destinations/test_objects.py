@@ -181,7 +181,7 @@ def test_a_script_names_a_bucket_and_a_worker_process_brings_it_there_after_an_o
 
 
 def test_without_the_extra_nothing_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("uploader.destinations.making.find_spec", lambda _name: None)
+    monkeypatch.setattr("uploader.destinations.stores.making.find_spec", lambda _name: None)
     with pytest.raises(ConfigurationError, match="needs the extra 'objects'") as refused:
         RHEEDStreamer(spool_dir=tmp_path / "spool", destination=URL)
     assert "pip install 'framespool[objects]'" in refused.value.hint

@@ -12,6 +12,7 @@ from uploader import __version__
 # What ``framespool --help`` says of each: listing them must not cost the import of them all.
 COMMANDS = {
     "audit": "Show for every chunk what was recorded and acknowledged.",
+    "catalog": "List the streams that lie in a folder or a bucket.",
     "check": "Check a proof on any machine.",
     "config": "Show each setting, its worth, and where that comes from.",
     "demo": "Stream a simulated growth to a server on this machine.",

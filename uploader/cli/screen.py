@@ -97,6 +97,20 @@ def progress(what: str, *, quiet: bool = False) -> Iterator[Callable[[int, int],
         yield lambda done, whole: bar.update(task, completed=done, total=whole)
 
 
+@contextmanager
+def counter(what: str, *, quiet: bool = False) -> Iterator[Callable[[int], None]]:
+    """A count on standard error while something takes its time whose end nobody knows; the block tells it."""
+    if quiet or not is_terminal(sys.stderr):
+        yield lambda _seen: None
+        return
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415 - see `console`
+
+    columns = (SpinnerColumn("line"), TextColumn("{task.description} {task.completed:,.0f}"), TimeElapsedColumn())
+    with Progress(*columns, console=console(sys.stderr), transient=True) as shown:
+        task = shown.add_task(what, total=None)
+        yield lambda seen: shown.update(task, completed=seen)
+
+
 def print_json(value: Any) -> None:  # noqa: ANN401 - any JSON value
     """Print one JSON object: indented where somebody looks, one line where a machine reads."""
     click.echo(json.dumps(value, indent=2 if is_terminal() else None, allow_nan=False))

@@ -5,9 +5,9 @@ import uuid
 
 from spool import Disk
 from uploader.addresses import folder_of
-from uploader.destinations.making import make_store
 from uploader.destinations.stores.base import StoreTrouble
 from uploader.destinations.stores.folder import MARK_NAME
+from uploader.destinations.stores.making import make_store
 from uploader.doctor.findings import Finding, Subject, ok, problem, warning
 
 _KEPT = "What is recorded stays in the spool, and is delivered as soon as it is there."

@@ -1,7 +1,7 @@
 """What a store of objects is to a destination: keys and bytes, created if absent, proved by their digest."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -56,6 +56,34 @@ class Stored:
     sha256: str | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """An object, as a listing tells of it.
+
+    Attributes:
+        key: the whole of it.
+        size_bytes: its length.
+        etag: the store's own name for its bytes, where it has one.
+    """
+
+    key: str
+    size_bytes: int
+    etag: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Level:
+    """What lies directly below a place, each in the order of names.
+
+    Attributes:
+        places: the keys below which more lies.
+        objects: the keys that are objects.
+    """
+
+    places: Sequence[str]
+    objects: Sequence[str]
+
+
 class Store(Protocol):
     """Objects by their keys; keys are relative, with slashes. Used by several threads at once.
 
@@ -83,6 +111,14 @@ class Store(Protocol):
 
     def read(self, key: str) -> bytes | None:
         """A small object's bytes; ``None`` when there is none."""
+        ...
+
+    def level(self, place: str) -> Level:
+        """What lies directly below a place, and nothing deeper; the whole store is the place ``""``."""
+        ...
+
+    def walk(self, place: str) -> Iterator[Listed]:
+        """Every object below a place, in no order, never all in memory; none where there is no such place."""
         ...
 
     def close(self) -> None:

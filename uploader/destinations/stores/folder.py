@@ -11,6 +11,7 @@ import contextlib
 import errno
 import hashlib
 import json
+import os
 import stat
 import sys
 import time
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from spool import Disk
-from uploader.destinations.stores.base import KeyTaken, Pieces, Stored, StoreTrouble, sha256_of
+from uploader.destinations.stores.base import KeyTaken, Level, Listed, Pieces, Stored, StoreTrouble, sha256_of
 
 MARK_NAME: Final = ".framespool-destination"
 _INCOMING: Final = ".framespool-incoming"
@@ -59,13 +60,15 @@ class FolderStore:
         url: its name.
         folder: it.
         disk: every step on disk.
+        is_marked: nothing is done where its mark is not; for a reader any folder will do.
     """
 
-    def __init__(self, url: str, folder: Path, disk: Disk | None = None) -> None:
+    def __init__(self, url: str, folder: Path, disk: Disk | None = None, *, is_marked: bool = True) -> None:
         self.url = url
         self._folder = folder
         self._incoming = folder / _INCOMING
         self._disk = disk or Disk()
+        self._is_marked = is_marked
 
     def close(self) -> None:
         """Nothing is held between two calls."""
@@ -110,6 +113,37 @@ class FolderStore:
             except FileNotFoundError:
                 return None
 
+    def level(self, place: str) -> Level:
+        """See `Store.level`; links to folders are not followed, for they may lead in circles."""
+        with self._told():
+            self._require_mark()
+            with os.scandir(self._path(place)) as found:
+                names = sorted((one.name, one.is_dir(follow_symlinks=False)) for one in found)
+        above = f"{place}/" if place else ""
+        return Level(
+            places=[f"{above}{name}" for name, is_dir in names if is_dir],
+            objects=[f"{above}{name}" for name, is_dir in names if not is_dir],
+        )
+
+    def walk(self, place: str) -> Iterator[Listed]:
+        """See `Store.walk`."""
+        with self._told():
+            self._require_mark()
+            left = [place]
+            while left:
+                above = left.pop()
+                try:
+                    found = os.scandir(self._path(above))
+                except FileNotFoundError:
+                    continue
+                with found:
+                    for one in found:
+                        key = f"{above}/{one.name}" if above else one.name
+                        if one.is_dir(follow_symlinks=False):
+                            left.append(key)
+                        elif one.is_file():
+                            yield Listed(key=key, size_bytes=one.stat().st_size, etag=None)
+
     def _make_dir(self, path: Path) -> None:
         """Make a folder and those above it, durably; also one that is there, for its maker may have died."""
         if path.parent != self._folder:
@@ -144,7 +178,7 @@ class FolderStore:
             raise
 
     def _require_mark(self) -> None:
-        if not (self._folder / MARK_NAME).is_file():
+        if self._is_marked and not (self._folder / MARK_NAME).is_file():
             raise StoreTrouble(
                 f"{self._folder} is not there, or has lost its mark ({MARK_NAME}): is its share mounted?",
                 outage=True,
@@ -152,7 +186,7 @@ class FolderStore:
             )
 
     def _path(self, key: str) -> Path:
-        path = self._folder.joinpath(*key.split("/"))
+        path = self._folder.joinpath(*filter(None, key.split("/")))
         if ".." in path.parts or not path.is_relative_to(self._folder):
             raise ValueError(f"the key {key!r} leaves the folder")
         return path

@@ -25,7 +25,7 @@ import obstore
 from obstore import exceptions
 from obstore.store import from_url
 
-from uploader.destinations.stores.base import KeyTaken, Pieces, Stored, StoreTrouble, sha256_of
+from uploader.destinations.stores.base import KeyTaken, Level, Listed, Pieces, Stored, StoreTrouble, sha256_of
 from uploader.destinations.stores.object_answers import code_of, no_store, plain, status_of, trouble
 from uploader.errors import ConfigurationError
 
@@ -45,6 +45,8 @@ _CONNECT_TIMEOUT_S = 10.0
 _PART_TRIES = 1000
 _NOT_IMPLEMENTED = 501
 _WITHOUT_A_WORD = frozenset({400, 403})
+_PAGE = 1000
+"""What the stores themselves tell at once."""
 _OF_PARTS = re.compile(r"[0-9a-f]{32}-(\d+)")
 _T = TypeVar("_T")
 
@@ -131,6 +133,24 @@ class ObjectStore:
     def read(self, key: str) -> bytes | None:
         """See `Store.read`."""
         return self._told(key, lambda: self._read(key))
+
+    def level(self, place: str) -> Level:
+        """See `Store.level`; a request for each thousand places and objects."""
+
+        def look() -> Level:
+            found = obstore.list_with_delimiter(self._client(_Use.SMALL), place or None)
+            # What some programs leave to show an empty folder has its name.
+            objects = [str(one["path"]) for one in found["objects"] if one["path"] != place]
+            return Level(places=sorted(found["common_prefixes"]), objects=sorted(objects))
+
+        return self._told(place, look)
+
+    def walk(self, place: str) -> Iterator[Listed]:
+        """See `Store.walk`; a request for each thousand objects."""
+        pages = obstore.list(self._client(_Use.SMALL), place or None, chunk_size=_PAGE)
+        while (page := self._told(place, lambda: next(pages, None))) is not None:
+            for one in page:
+                yield Listed(key=str(one["path"]), size_bytes=int(one["size"]), etag=_plain_etag(one))
 
     # One object -----------------------------------------------------------------------------------------
 
