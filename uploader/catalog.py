@@ -28,7 +28,6 @@ _DEPTH_MAX = 32
 _TROUBLES_MAX = 10
 _TEXT_MAX = 500
 _STREAM_ID = re.compile(r"[0-9]{8}t[0-9]{6}-[0-9a-f]{12}", re.ASCII)
-_ID_CHARS = 28
 _DOCUMENT = "zarr.json"
 
 
@@ -194,7 +193,7 @@ class Catalog:
             return None
         document = _parsed(content)
         found = _as_stream(place, document)
-        if found is None and (has_proof or _STREAM_ID.fullmatch(place[-_ID_CHARS:])):
+        if found is None and (has_proof or _STREAM_ID.search(_last(place))):
             what = "is missing" if content is None else "is not a stream's"
             return Entry(place=place, state=State.DAMAGED, says=f"its {_DOCUMENT} {what}")
         if found is None:

@@ -62,7 +62,7 @@ class Drains:
 
     Args:
         spools: which, and where each of them goes.
-        destination: makes a destination from its base URL.
+        destination: makes the destination of a spool.
         worker: makes the worker of a spool.
         is_once: each worker ends as soon as nothing is left to do.
         unsafe_file_system: see `spool.Spool`.
@@ -71,7 +71,7 @@ class Drains:
     def __init__(
         self,
         spools: Sequence[SpoolSettings],
-        destination: Callable[[str], Destination],
+        destination: Callable[[SpoolSettings], Destination],
         worker: Callable[[Spool, Destination], UploadWorker],
         *,
         is_once: bool,
@@ -157,7 +157,7 @@ class Drains:
                 create=not settings.is_configured,
                 unsafe_file_system=self._unsafe_file_system,
             ) as spool,
-            contextlib.closing(self._destination(settings.endpoint)) as destination,
+            contextlib.closing(self._destination(settings)) as destination,
         ):
             drain.error = None
             drain.worker = worker = self._worker(spool, destination)

@@ -14,6 +14,7 @@ from typing import SupportsIndex
 from uploader.addresses import one_spelling
 from uploader.durations import EXAMPLES, duration
 from uploader.errors import ConfigurationError
+from uploader.layout import checked_layout
 from uploader.rate import parse_schedule
 
 _VERBOSITY_MAX = 4
@@ -146,6 +147,7 @@ LOG_BYTES = Kind(check=_whole(_LOG_BYTES_MIN, math.inf), from_text=_number, meta
 COUNT = Kind(check=_whole(1, _COUNT_MAX), from_text=_number, metavar="N")
 SECONDS = Kind(check=_seconds, from_text=_number, metavar="SECONDS")
 ON_CLOSED = Kind(check=_one_of("continue", "hold"), metavar="continue|hold")
+LAYOUT = Kind(check=checked_layout, metavar="TEMPLATE")
 DURATION = Kind(check=_duration, metavar="TIME")
 RATE = Kind(check=_rate, metavar="RATE")
 AT_ONCE = Kind(check=_whole(1, _AT_ONCE_MAX), from_text=_number, metavar="N")

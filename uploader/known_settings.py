@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from spool import DEFAULT_MIN_FREE_BYTES, DEFAULT_RETENTION_S
 from uploader import kinds
 from uploader.kinds import Kind
+from uploader.layout import DEFAULT_LAYOUT
 
 DEFAULT_ENDPOINT = "https://api.atomscale.ai"
 
@@ -45,6 +46,9 @@ class Setting:
 SETTINGS = (
     Setting(name="endpoint", kind=kinds.URL, default=DEFAULT_ENDPOINT, of_spool=True, variable="AS_API_ENDPOINT",
             says="The server's base URL, or file:///FOLDER, or s3://BUCKET."),
+    Setting(name="layout", kind=kinds.LAYOUT, default=DEFAULT_LAYOUT, of_spool=True,
+            says="Where in a folder or a bucket a stream lies: text with {date}, {year}, {month}, {sample},"
+            " {project}, {host}, and {stream} in the last part."),
     Setting(name="spool_dir", kind=kinds.FOLDER, default=None, variable="ATOMSCALE_SPOOL_DIR", option="--spool",
             says="The spool folder, or the name of a [[spool]]."),
     Setting(name="max_bytes", kind=kinds.BYTES, default=None, of_spool=True,

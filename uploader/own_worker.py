@@ -31,7 +31,8 @@ class OwnWorker:
         keys: of a server; ``None`` for a store.
         limits: what the worker keeps the spool within.
         kind: who delivers.
-        on_closed: handed over to the worker, as is ``max_rate``, which `uploader.rate` reads.
+        on_closed: handed over to the worker, as are ``max_rate``, which `uploader.rate` reads, and ``layout``,
+            which `uploader.layout` does.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class OwnWorker:
         kind: WorkerKind,
         on_closed: OnClosed,
         max_rate: str,
+        layout: str,
     ) -> None:
         self.endpoint = endpoint
         self._spool = spool
@@ -52,8 +54,11 @@ class OwnWorker:
         self._kind = kind
         self._on_closed = on_closed
         self._max_rate = max_rate
+        self._layout = layout
         self._bell = bell_path(spool, endpoint)
-        self.process = WorkerProcess(spool, endpoint, keys, limits, on_closed=on_closed, max_rate=max_rate)
+        self.process = WorkerProcess(
+            spool, endpoint, keys, limits, on_closed=on_closed, max_rate=max_rate, layout=layout
+        )
         self.thread: tuple[UploadWorker, threading.Thread] | None = None
         self._starting = threading.Lock()
 
@@ -84,7 +89,7 @@ class OwnWorker:
     def _start_thread(self) -> tuple[UploadWorker, threading.Thread]:
         spool = Spool(self._spool.root, limits=self._limits)
         meter = Meter(parse_schedule(self._max_rate), uploads_max=STREAMS_AT_ONCE)
-        destination = make_destination(self.endpoint, self._keys, meter)
+        destination = make_destination(self.endpoint, self._keys, meter, layout=self._layout)
         worker = UploadWorker(
             spool, destination, on_closed=self._on_closed, reads_clock=not config.skips_clock(), meter=meter
         )

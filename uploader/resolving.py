@@ -78,6 +78,11 @@ class SpoolSettings:
         return replace(self, name=f"{self.name}, to {url}", settings=settings)
 
     @property
+    def layout(self) -> str:
+        """Where its streams lie there."""
+        return str(self.settings["layout"].value)
+
+    @property
     def limits(self) -> Limits:
         """What it is kept within."""
         worth: dict[str, object] = {name: one.value for name, one in self.settings.items()}

@@ -64,6 +64,8 @@ class RHEEDStreamer:
             bucket, ``s3://BUCKET/PREFIX``, in which each stream lands as a Zarr group. No key is needed.
         also: further destinations, named likewise. Each gets everything, at its own pace, and holds up no other;
             one of them all may be a server.
+        layout: where in that folder or bucket a new stream lies, such as ``"garching/mbe-3/{date}/{stream}"``;
+            ``None`` for what is configured, else directly in it.
         on_event: is told what happens, such as that the room runs out; see `uploader.events`. It is called from
             the thread that records, which waits for it; what it raises is logged and goes no further.
 
@@ -89,6 +91,7 @@ class RHEEDStreamer:
         on_event: OnEvent | None = None,
         destination: str | os.PathLike[str] | None = None,
         also: Sequence[str | os.PathLike[str]] = (),
+        layout: str | None = None,
     ) -> None:
         if verbosity is not None:
             set_verbosity(verbosity)
@@ -106,6 +109,7 @@ class RHEEDStreamer:
                 "max_bytes": spool_max_bytes,
                 "min_free_bytes": spool_min_free_bytes,
                 "retention_s": spool_retention_s,
+                "layout": layout,
             }
         )
         self._open_timeout_s = float(str(config.setting("open_timeout_s", open_timeout_s).value))
@@ -127,6 +131,7 @@ class RHEEDStreamer:
                 kind=worker,
                 on_closed=OnClosed(str(config.setting("on_closed", on_closed).value)),
                 max_rate=str(config.setting("max_rate", max_rate).value),
+                layout=found.layout,
             )
             for url, keys in self._destinations.items()
         ]

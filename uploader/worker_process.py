@@ -20,6 +20,7 @@ from uploader import config
 from uploader.config import CONFIG_VARIABLE, ENDPOINT_VARIABLE, KEY_FILE_VARIABLE, KEY_VARIABLES
 from uploader.delivery import OnClosed
 from uploader.keys import Keys
+from uploader.layout import DEFAULT_LAYOUT
 from uploader.log_file import open_private, stderr_beside
 from uploader.way_out import for_another_folder
 
@@ -40,6 +41,7 @@ class WorkerProcess:
         limits: what the worker keeps the spool within.
         on_closed: handed over likewise.
         max_rate: the most that it may send, as `uploader.rate` reads it.
+        layout: where streams lie in a store, as `uploader.layout` reads it.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class WorkerProcess:
         *,
         on_closed: OnClosed = OnClosed.CONTINUE,
         max_rate: str = "unlimited",
+        layout: str = DEFAULT_LAYOUT,
     ) -> None:
         self._spool = spool
         self._endpoint = endpoint
@@ -58,6 +61,7 @@ class WorkerProcess:
         self._limits = limits
         self._on_closed = on_closed
         self._max_rate = max_rate
+        self._layout = layout
         self._lock = spool.worker_lock(endpoint)
         self._process: _Detached | None = None
         self._started_at_s = float("-inf")
@@ -114,7 +118,7 @@ class WorkerProcess:
         if limits.max_bytes is not None:
             command += ["--max-bytes", str(limits.max_bytes)]
         command += ["--retention-s", "never" if limits.retention_s is None else str(limits.retention_s)]
-        command += ["--max-rate", self._max_rate]
+        command += ["--max-rate", self._max_rate, "--layout", self._layout]
         return command
 
 

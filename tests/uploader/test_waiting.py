@@ -45,7 +45,7 @@ def draining(bench: Bench, until: Until) -> tuple[Drains, threading.Thread]:
     settings = config.spool({"spool_dir": bench.root, "endpoint": bench.server.url})
     running = Drains(
         [settings],
-        lambda url: AtomscaleDestination(url, Keys(url, bench.server.api_key)),
+        lambda one: AtomscaleDestination(one.endpoint, Keys(one.endpoint, bench.server.api_key)),
         partial(UploadWorker, until=until),
         is_once=until is Until.DRY,
     )

@@ -32,7 +32,8 @@ from tools.powerloss.frames import Lost
 from tools.powerloss.promises import frames_of
 from tools.powerloss.steps import FOLDER_URL
 from uploader.destinations.stores.folder import MARK_NAME, FolderStore, mark
-from uploader.destinations.zarr_store import PROOF_SUFFIX, ZarrDestination, folder_name
+from uploader.destinations.zarr_store import PROOF_SUFFIX, ZarrDestination
+from uploader.layout import folder_name
 from uploader.worker import Until, UploadWorker
 
 INCOMING = ".framespool-incoming"

@@ -58,6 +58,7 @@ def command(source: str, spool_dir: Path | None, *, as_json: bool, wishes: Wishe
             spool_retention_s=wishes.given["retention_s"],
             worker=wishes.worker,
             max_rate=wishes.given["max_rate"],
+            layout=wishes.given["layout"],
         ) as streamer,
         open_spool(spool_dir) as spool,
     ):

@@ -130,7 +130,7 @@ def _drain(sources: Sources, spools: Sequence[Path], to: Sequence[str], until: U
 
     drains = Drains(
         found,
-        lambda url: make_destination(url, keys[url], meter),
+        lambda one: make_destination(one.endpoint, keys[one.endpoint], meter, layout=one.layout),
         worker,
         is_once=until is Until.DRY,
         unsafe_file_system=config.takes_unsafe_file_system(),

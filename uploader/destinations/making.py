@@ -6,16 +6,20 @@ from uploader.destinations.base import Destination
 from uploader.destinations.stores.making import make_store, require_parts
 from uploader.destinations.zarr_store import ZarrDestination
 from uploader.keys import Keys
+from uploader.layout import DEFAULT_LAYOUT
 from uploader.rate import Meter
 
 
-def make_destination(url: str, keys: Keys | None, meter: Meter | None = None) -> Destination:
+def make_destination(
+    url: str, keys: Keys | None, meter: Meter | None = None, *, layout: str = DEFAULT_LAYOUT
+) -> Destination:
     """The destination of that address.
 
     Args:
         url: in its one spelling, see `uploader.addresses`.
         keys: the API key; only a server wants one.
         meter: gives out the bytes of the bodies.
+        layout: where streams lie below it; a server has its own.
 
     Raises:
         ConfigurationError: what it needs is not installed, or the environment says something that cannot be used.
@@ -23,7 +27,7 @@ def make_destination(url: str, keys: Keys | None, meter: Meter | None = None) ->
     if not is_store(url):
         assert keys is not None
         return AtomscaleDestination(url, keys, meter)
-    return ZarrDestination(make_store(url), meter)
+    return ZarrDestination(make_store(url), meter, layout=layout)
 
 
 def keys_for(url: str, given: str | None = None) -> Keys | None:

@@ -1,13 +1,17 @@
 """A store of objects as a destination: each stream lands as a Zarr group that any reader opens in place.
 
-The group's folder is named after the stream and its stream_id, so that it is the same whoever asks, and however
-often. A chunk's object begins with exactly the bytes that the ledger's SHA-256 is of; a short chunk's goes on with
+A stream's data_id is its name and its stream_id, so that it is the same whoever asks, and however often. Where the
+group lies is said by the layout. A layout may change, or be another one for whoever goes on with the stream; so
+the place is noted once, before anything lies there, and who finds a note goes by it. Without one the place is the
+data_id.
+
+A chunk's object begins with exactly the bytes that the ledger's SHA-256 is of; a short chunk's goes on with
 an index of ``chunk_size`` entries, which Zarr readers look for at its end. What is written last is the proof,
 beside the group: readers of Zarr wonder about what is none in one.
 """
 
 import json
-import re
+import socket
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -37,12 +41,13 @@ from uploader.destinations.base import (
 )
 from uploader.destinations.stores.base import KeyTaken, Store, StoreTrouble
 from uploader.destinations.zarr_documents import documents, time_chunk
+from uploader.layout import DEFAULT_LAYOUT, folder_name, is_place, place_of
 from uploader.rate import CutShort, Meter
 from uploader.stamps import Stamp
 
 PROOF_SUFFIX = ".proof.json"
-_NOT_PLAIN = re.compile(r"[^0-9A-Za-z]+")
-_NAME_CHARS = 60
+PLACES = ".framespool-places"
+"""Where the notes lie: a small object for each stream that has its place from a layout, named by its data_id."""
 _CREATED = 201
 _LAST_TWO = 2
 _DESCRIBES_WITHIN_S = 2.0
@@ -54,6 +59,7 @@ _T = TypeVar("_T")
 class _Ticket(Ticket):
     stream: Stream
     stamp: Stamp
+    place: str
 
 
 class ZarrDestination:
@@ -62,14 +68,18 @@ class ZarrDestination:
     Args:
         store: where to.
         meter: gives out the bytes of the bodies; without it as fast as it goes.
+        layout: where streams that begin here are to lie, see `uploader.layout`.
     """
 
-    def __init__(self, store: Store, meter: Meter | None = None) -> None:
+    def __init__(self, store: Store, meter: Meter | None = None, *, layout: str = DEFAULT_LAYOUT) -> None:
         self.url = store.url
         self.opens_once = True
         self._store = store
         self._meter = meter or Meter()
-        self._frame_counts: dict[str, int] = {}  # each stream is one thread's at a time
+        self._layout = layout
+        # By data_id, and by place; each stream is one thread's at a time.
+        self._places: dict[str, str] = {}
+        self._frame_counts: dict[str, int] = {}
         self._described_at_s: dict[str, float] = {}
 
     def close(self) -> None:
@@ -91,9 +101,10 @@ class ZarrDestination:
         data_id = folder_name(stream)
 
         def begin() -> Opened:
+            place = self._places[data_id] = self._noted(data_id) or self._chosen(stream, data_id)
             for part in ("", "/time", "/frames"):
-                self._store.make_room(f"{data_id}{part}")
-            self._describe(stream, data_id, self._frame_count(data_id))
+                self._store.make_room(f"{place}{part}")
+            self._describe(stream, data_id, place, self._frame_count(place))
             return Opened(data_id=data_id)
 
         return _asked(begin)
@@ -110,14 +121,20 @@ class ZarrDestination:
 
     def prepare(self, stream: Stream, chunk: Chunk, stamp: Stamp) -> Ticket | TryLater | Refused | Closed:
         """See `Destination.prepare`."""
-        assert stream.data_id is not None
-        key = f"{stream.data_id}/frames/{shard_name(chunk.chunk_idx)}"
-        return _Ticket(url=key, got_at_s=time.monotonic(), data_id=stream.data_id, stream=stream, stamp=stamp)
+        data_id = stream.data_id
+        assert data_id is not None
+        place = _asked(lambda: self._place(data_id))
+        if not isinstance(place, str):
+            return place
+        key = f"{place}/frames/{shard_name(chunk.chunk_idx)}"
+        return _Ticket(
+            url=key, got_at_s=time.monotonic(), data_id=data_id, stream=stream, stamp=stamp, place=place
+        )
 
     def deliver(self, chunk: Chunk, ticket: Ticket, body: bytes | memoryview) -> Delivered | TryLater | Refused:
         """See `Destination.deliver`."""
         assert isinstance(ticket, _Ticket)
-        settings, data_id = ticket.stream.settings, ticket.data_id
+        settings, data_id, place = ticket.stream.settings, ticket.data_id, ticket.place
 
         try:
             with self._meter.sending(chunk.stream_id, body) as pieces:
@@ -131,11 +148,11 @@ class ZarrDestination:
                 chunk, chunk_size=settings.chunk_size, start_ms=ticket.stamp.start_ms, fps=settings.fps
             )
             # Not if absent: a chunk that is sent again may have a better stamp.
-            self._store.replace(f"{data_id}/time/c.{chunk.chunk_idx}", times)
+            self._store.replace(f"{place}/time/c.{chunk.chunk_idx}", times)
             stored = self._store.create(
                 ticket.url, padded_for_readers(body, n=chunk.n, chunk_size=settings.chunk_size)
             )
-            self._arrived(ticket.stream, data_id, _reach(chunk, settings.chunk_size))
+            self._arrived(ticket.stream, data_id, place, _reach(chunk, settings.chunk_size))
             return Delivered(
                 receipt=Receipt(
                     status=_CREATED,
@@ -152,15 +169,17 @@ class ZarrDestination:
 
     def finish(self, stream: Stream, proof: Callable[[], bytes]) -> Ended | TryLater:
         """See `Destination.finish`: the proof is written, last."""
-        assert stream.data_id is not None
-        data_id, key = stream.data_id, f"{stream.data_id}{PROOF_SUFFIX}"
+        data_id = stream.data_id
+        assert data_id is not None
 
         def end() -> Ended:
+            place = self._place(data_id)
+            key = f"{place}{PROOF_SUFFIX}"
             there = self._store.read(key)
             content = there if there is not None and _proves(there, stream) else proof()
             chunks = (one.chunk for one in read_proof(content).audit.chunks)
             delivered = [_reach(one, stream.settings.chunk_size) for one in chunks if one.receipt is not None]
-            self._describe(stream, data_id, max([*delivered, self._frame_count(data_id)]))
+            self._describe(stream, data_id, place, max([*delivered, self._frame_count(place)]))
             # One that is there is written again: whoever wrote it may have died before it was durable.
             self._store.replace(key, content)
             return Ended(words=f"{key} is written")
@@ -168,36 +187,67 @@ class ZarrDestination:
         outcome = _asked(end)
         return TryLater(words=outcome.words) if isinstance(outcome, Refused) else outcome
 
-    def _frame_count(self, data_id: str) -> int:
-        if data_id not in self._frame_counts:
-            self._frame_counts[data_id] = _length(self._store.read(f"{data_id}/frames/zarr.json"))
-        return self._frame_counts[data_id]
+    def _place(self, data_id: str) -> str:
+        """Where a stream lies that was opened, whoever did that."""
+        if data_id not in self._places:
+            place = self._noted(data_id)
+            if place is None and self._store.read(f"{data_id}/zarr.json") is None:
+                # To begin anew would scatter its chunks, and its proof would tell of some that are not beside it.
+                raise StoreTrouble(
+                    f"{self.url} does not have {data_id} any more, nor a note of its place in {PLACES}:"
+                    " put back what was taken away",
+                    outage=False,
+                )
+            self._places[data_id] = place or data_id
+        return self._places[data_id]
 
-    def _arrived(self, stream: Stream, data_id: str, reaches: int) -> None:
+    def _noted(self, data_id: str) -> str | None:
+        key = f"{PLACES}/{data_id}"
+        content = self._store.read(key)
+        if content is None:
+            return None
+        try:
+            place = json.loads(content)["place"]
+        except (ValueError, LookupError, TypeError, RecursionError):
+            place = None
+        if not is_place(place, data_id):
+            raise StoreTrouble(f"{self.url}/{key} does not tell the place of {data_id}", outage=False)
+        return str(place)
+
+    def _chosen(self, stream: Stream, data_id: str) -> str:
+        """The place of a stream that has no note, noted where it has to be."""
+        place = place_of(stream, self._layout, host=socket.gethostname())
+        if place == data_id or self._store.read(f"{data_id}/zarr.json") is not None:
+            return data_id  # it was begun before there was a layout, and the answer was lost
+        note = json.dumps({"format": "framespool-place", "version": 1, "place": place}).encode()
+        self._store.make_room(PLACES)
+        self._store.create(f"{PLACES}/{data_id}", [note])
+        return place
+
+    def _frame_count(self, place: str) -> int:
+        if place not in self._frame_counts:
+            self._frame_counts[place] = _length(self._store.read(f"{place}/frames/zarr.json"))
+        return self._frame_counts[place]
+
+    def _arrived(self, stream: Stream, data_id: str, place: str, reaches: int) -> None:
         """Let readers see a chunk: at once, unless more follow at once and they have seen some just now."""
-        frame_count = max(reaches, self._frame_count(data_id))
-        since_s = time.monotonic() - self._described_at_s.get(data_id, -_DESCRIBES_WITHIN_S)
+        frame_count = max(reaches, self._frame_count(place))
+        since_s = time.monotonic() - self._described_at_s.get(place, -_DESCRIBES_WITHIN_S)
         # As of when leave was asked for, which may be while the one before was sent.
         if stream.tally.spooled <= _LAST_TWO or since_s >= _DESCRIBES_WITHIN_S:
-            self._describe(stream, data_id, frame_count)
-        self._frame_counts[data_id] = frame_count
+            self._describe(stream, data_id, place, frame_count)
+        self._frame_counts[place] = frame_count
 
-    def _describe(self, stream: Stream, data_id: str, frame_count: int) -> None:
+    def _describe(self, stream: Stream, data_id: str, place: str, frame_count: int) -> None:
         for key, content in documents(stream, data_id=data_id, frame_count=frame_count).items():
-            self._store.replace(f"{data_id}/{key}", content)
-        self._frame_counts[data_id] = frame_count
-        self._described_at_s[data_id] = time.monotonic()
+            self._store.replace(f"{place}/{key}", content)
+        self._frame_counts[place] = frame_count
+        self._described_at_s[place] = time.monotonic()
 
 
 def _reach(chunk: Chunk, chunk_size: int) -> int:
     """The length of an array that ends with this chunk."""
     return chunk.chunk_idx * chunk_size + chunk.n
-
-
-def folder_name(stream: Stream) -> str:
-    """What a stream's group is called in a store: its name, as far as that is plain, and its stream_id."""
-    plain = _NOT_PLAIN.sub("-", stream.settings.name).strip("-")[:_NAME_CHARS].rstrip("-")
-    return f"{plain or 'stream'}-{stream.stream_id}"
 
 
 def _length(document: bytes | None) -> int:
