@@ -4,43 +4,65 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from spool import Limits, Spool
 from spool.testing import some_frames, some_settings
 from uploader.destinations.stores.base import Level, Listed, Pieces, Store, Stored
 from uploader.destinations.stores.folder import FolderStore, mark
 from uploader.destinations.zarr_store import ZarrDestination
+from uploader.layout import DEFAULT_LAYOUT
 from uploader.worker import Until, UploadWorker
 
 CHUNK_SIZE, CHUNKS, LAST = 4, 3, 2
 FRAMES = CHUNK_SIZE * (CHUNKS - 1) + LAST
 BEGAN_MS = 1_700_000_000_000
+_T = TypeVar("_T")
 
 
 class Site:
     """A spool, and the store that its streams go to."""
 
-    def __init__(self, spool: Path, store: Store) -> None:
+    def __init__(self, root: Path, store: Store) -> None:
         self.store = store
-        self._root = spool
+        self.root = root
 
-    def grow(self, name: str, *, sealed: bool = True, began_ms: int = BEGAN_MS, **settings: Any) -> str:
-        """Record a stream, deliver it, and say where it lies."""
-        with Spool(self._root, limits=Limits(min_free_bytes=0)) as spool:
+    def spool(self) -> Spool:
+        return Spool(self.root, limits=Limits(min_free_bytes=0))
+
+    def record(self, name: str, *, sealed: bool = True, began_ms: int = BEGAN_MS, **settings: Any) -> str:
+        """Record a stream; its stream_id."""
+        with self.spool() as spool:
             plain = some_settings(name=name, destination=self.store.url, chunk_size=CHUNK_SIZE)
             stream = spool.open_stream(replace(plain, **settings)).stream_id
             for idx in range(CHUNKS):
-                frames = some_frames(CHUNK_SIZE if idx < CHUNKS - 1 else LAST, seed=idx)
-                spool.push(stream, idx, frames, capture_start_ms_utc=began_ms + 400 * idx)
+                spool.push(stream, idx, frames(idx), capture_start_ms_utc=began_ms + 400 * idx)
             if sealed:
                 spool.seal(stream)
-            with closing(ZarrDestination(self.store)) as destination:
-                assert UploadWorker(spool, destination, until=Until.DRY).run()
+        return stream
+
+    def deliver(self, layout: str = DEFAULT_LAYOUT) -> None:
+        """Until nothing can be delivered."""
+        with self.spool() as spool, closing(ZarrDestination(self.store, layout=layout)) as destination:
+            assert UploadWorker(spool, destination, until=Until.DRY).run()
+
+    def grow(self, name: str, *, layout: str = DEFAULT_LAYOUT, **more: Any) -> str:
+        """Record a stream, deliver it, and say what it is called there."""
+        stream = self.record(name, **more)
+        self.deliver(layout)
+        with self.spool() as spool:
             now = spool.stream(stream)
-            assert now.tally.acknowledged == CHUNKS
-            assert now.data_id is not None
-            return now.data_id
+        assert now.tally.acknowledged == CHUNKS
+        assert now.data_id is not None
+        return now.data_id
+
+
+def frames(chunk_idx: int) -> NDArray[np.uint8]:
+    """Of a chunk; the last one is short."""
+    return some_frames(CHUNK_SIZE if chunk_idx < CHUNKS - 1 else LAST, seed=chunk_idx)
 
 
 def folder_site(root: Path, folder: Path) -> Site:
@@ -57,43 +79,41 @@ def read_only(folder: Path) -> FolderStore:
 
 @dataclass
 class Watched:
-    """A store that notes what it is asked for, and in which anything may break."""
+    """A store that notes what it is asked for, and in which anything may break, before it is done or after."""
 
     store: Store
     url: str = field(init=False)
     breaks: Callable[[str, str], None] = lambda _what, _key: None
+    after: Callable[[str, str], None] = lambda _what, _key: None
     asked: list[tuple[str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.url = self.store.url
 
-    def _ask(self, what: str, key: str) -> None:
+    def _ask(self, what: str, key: str, ask: Callable[[], _T]) -> _T:
         self.asked.append((what, key))
         self.breaks(what, key)
+        found = ask()
+        self.after(what, key)
+        return found
 
     def make_room(self, key: str) -> None:
-        self._ask("make_room", key)
-        self.store.make_room(key)
+        self._ask("make_room", key, lambda: self.store.make_room(key))
 
     def create(self, key: str, pieces: Pieces) -> Stored:
-        self._ask("create", key)
-        return self.store.create(key, pieces)
+        return self._ask("create", key, lambda: self.store.create(key, pieces))
 
     def replace(self, key: str, content: bytes) -> None:
-        self._ask("replace", key)
-        self.store.replace(key, content)
+        self._ask("replace", key, lambda: self.store.replace(key, content))
 
     def read(self, key: str) -> bytes | None:
-        self._ask("read", key)
-        return self.store.read(key)
+        return self._ask("read", key, lambda: self.store.read(key))
 
     def level(self, place: str) -> Level:
-        self._ask("level", place)
-        return self.store.level(place)
+        return self._ask("level", place, lambda: self.store.level(place))
 
     def walk(self, place: str) -> Iterator[Listed]:
-        self._ask("walk", place)
-        return self.store.walk(place)
+        return self._ask("walk", place, lambda: self.store.walk(place))
 
     def close(self) -> None:
         self.store.close()

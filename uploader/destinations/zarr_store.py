@@ -101,7 +101,7 @@ class ZarrDestination:
         data_id = folder_name(stream)
 
         def begin() -> Opened:
-            place = self._places[data_id] = self._noted(data_id) or self._chosen(stream, data_id)
+            place = self._places[data_id] = self._settled(stream, data_id)
             for part in ("", "/time", "/frames"):
                 self._store.make_room(f"{place}{part}")
             self._describe(stream, data_id, place, self._frame_count(place))
@@ -190,39 +190,42 @@ class ZarrDestination:
     def _place(self, data_id: str) -> str:
         """Where a stream lies that was opened, whoever did that."""
         if data_id not in self._places:
-            place = self._noted(data_id)
-            if place is None and self._store.read(f"{data_id}/zarr.json") is None:
+            note = self._store.read(_note_key(data_id))
+            if note is None and self._store.read(f"{data_id}/zarr.json") is None:
                 # To begin anew would scatter its chunks, and its proof would tell of some that are not beside it.
                 raise StoreTrouble(
                     f"{self.url} does not have {data_id} any more, nor a note of its place in {PLACES}:"
                     " put back what was taken away",
                     outage=False,
                 )
-            self._places[data_id] = place or data_id
+            self._places[data_id] = data_id if note is None else self._told(data_id, note)
         return self._places[data_id]
 
-    def _noted(self, data_id: str) -> str | None:
-        key = f"{PLACES}/{data_id}"
-        content = self._store.read(key)
-        if content is None:
-            return None
+    def _settled(self, stream: Stream, data_id: str) -> str:
+        """Where a stream is to lie that is being opened: as noted, or by the layout, which is noted then."""
+        note = self._store.read(_note_key(data_id))
+        if note is None:
+            place = place_of(stream, self._layout, host=socket.gethostname())
+            if place == data_id or self._store.read(f"{data_id}/zarr.json") is not None:
+                return data_id  # it was begun before there was a layout, and the answer was lost
+            note = json.dumps({"format": "framespool-place", "version": 1, "place": place}).encode()
+        # Also one that is there: whoever wrote it may have died before it was durable.
+        self._store.make_room(PLACES)
+        self._store.create(_note_key(data_id), [note])
+        return self._told(data_id, note)
+
+    def _told(self, data_id: str, note: bytes) -> str:
+        """The place that a note tells."""
         try:
-            place = json.loads(content)["place"]
+            place = json.loads(note)["place"]
         except (ValueError, LookupError, TypeError, RecursionError):
             place = None
         if not is_place(place, data_id):
-            raise StoreTrouble(f"{self.url}/{key} does not tell the place of {data_id}", outage=False)
+            raise StoreTrouble(
+                f"{self.url}/{_note_key(data_id)} does not tell the place of {data_id}: put it right",
+                outage=False,
+            )
         return str(place)
-
-    def _chosen(self, stream: Stream, data_id: str) -> str:
-        """The place of a stream that has no note, noted where it has to be."""
-        place = place_of(stream, self._layout, host=socket.gethostname())
-        if place == data_id or self._store.read(f"{data_id}/zarr.json") is not None:
-            return data_id  # it was begun before there was a layout, and the answer was lost
-        note = json.dumps({"format": "framespool-place", "version": 1, "place": place}).encode()
-        self._store.make_room(PLACES)
-        self._store.create(f"{PLACES}/{data_id}", [note])
-        return place
 
     def _frame_count(self, place: str) -> int:
         if place not in self._frame_counts:
@@ -248,6 +251,10 @@ class ZarrDestination:
 def _reach(chunk: Chunk, chunk_size: int) -> int:
     """The length of an array that ends with this chunk."""
     return chunk.chunk_idx * chunk_size + chunk.n
+
+
+def _note_key(data_id: str) -> str:
+    return f"{PLACES}/{data_id}"
 
 
 def _length(document: bytes | None) -> int:
