@@ -171,7 +171,10 @@ def test_a_script_names_a_bucket_and_a_worker_process_brings_it_there_after_an_o
             for idx in range(3):
                 streamer.push(stream_id, idx, frames(idx, 3))
             assert not streamer.finalize(stream_id, drain_timeout_s=1).finalized
-            assert "growths" in str(streamer.spool_status().trouble)
+            patience = time.monotonic() + 60
+            while "growths" not in str(streamer.spool_status().trouble):
+                assert time.monotonic() < patience
+                time.sleep(0.1)
             server = S3Server(port)
             assert streamer.finalize(stream_id, drain_timeout_s=60).finalized
         with Spool(tmp_path / "spool", limits=NO_LIMITS) as spool:

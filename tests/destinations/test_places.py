@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import obstore
 import pytest
 import xarray
 from obstore.store import from_url
@@ -186,7 +187,7 @@ def put(store: Store, key: str, content: bytes | None) -> None:
     if content is not None:
         store.replace(key, content)
     elif isinstance(store, ObjectStore):
-        store._store.delete(key)
+        obstore.delete(from_url(store.url, client_options={"allow_http": True}), key)
     else:
         assert isinstance(store, FolderStore)
         (store._folder / key).unlink()
