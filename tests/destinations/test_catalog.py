@@ -1,6 +1,7 @@
 """The catalogue of a folder or a bucket says what lies there, whatever else lies there too."""
 
 import json
+import random
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -236,7 +237,7 @@ def test_a_thousand_objects_more_are_another_page(
 ) -> None:
     point_to(shared, monkeypatch)
     store = ObjectStore(f"{BUCKET}/{tmp_path.name}")
-    keys = {f"many/c.{k}" for k in range(2100)}
+    keys = {f"many/c.{k}" for k in range(1100)}
     for key in keys:
         store.replace(key, b"x")
     store.replace("many-more/c.0", b"x")
@@ -256,7 +257,7 @@ def test_a_thousand_objects_more_are_another_page(
     assert {one.key for one in found} == keys
     assert {one.size_bytes for one in found} == {1}
     assert max(pages) == 1000
-    assert len(store.level("many").objects) == 2100
+    assert len(store.level("many").objects) == 1100
     assert list(store.walk("never")) == []
 
 
@@ -341,3 +342,37 @@ def test_odd_keys_in_a_bucket_end_nothing(
 )
 def test_indices_as_spans(indices: tuple[int, ...], found: tuple[tuple[int, int], ...]) -> None:
     assert spans(indices) == found
+
+
+ODD: tuple[Any, ...] = (None, True, -1, 0, 10**4000, 1.5, "", "\ud800", [], [[]], {}, {"shape": []})
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+def test_whatever_is_done_to_a_stream_another_one_is_listed(site: Site, folder: Path, *, sealed: bool) -> None:
+    chance = random.Random(7)
+    place, other = site.grow("hurt", sealed=sealed), site.grow("well")
+    whole = {path: path.read_bytes() for path in folder.glob(f"{place}*/**/*") if path.is_file()}
+    whole |= {path: path.read_bytes() for path in folder.glob(f"{place}.*")}
+    seen = set()
+    for _ in range(60):
+        path = chance.choice(sorted(whole))
+        path.write_bytes(harmed(chance, whole[path], is_json=path.name.endswith(".json")))
+        found = entries(site.store, chance.choice(list(Check)))
+        assert found[other].state is State.COMPLETE
+        seen.add(found[place].state)
+        path.write_bytes(whole[path])
+    assert not sealed or State.DAMAGED in seen
+    assert entries(site.store, Check.DIGESTS)[place].state in (State.COMPLETE, State.GROWING)
+
+
+def harmed(chance: random.Random, content: bytes, *, is_json: bool) -> bytes:
+    if is_json and chance.random() < 0.7:
+        document = node = json.loads(content)
+        while True:
+            key = chance.choice(list(node) if isinstance(node, dict) else range(len(node)))
+            if not (isinstance(node[key], dict | list) and node[key]) or chance.random() < 0.2:
+                node[key] = chance.choice(ODD)
+                return json.dumps(document).encode()
+            node = node[key]
+    at = chance.randrange(len(content))
+    return chance.choice((content[:at], content + b"\0", content[:at] + b"\xff" + content[at + 1 :]))
