@@ -3,12 +3,13 @@
 import json
 import os
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import zarr
 
-from tests.cli.shell import Reader
+from tests.cli.shell import Reader, Shell
 from tests.destinations.sites import CHUNKS, FRAMES, Site, folder_site
 
 DAY_MS = 86_400_000
@@ -194,3 +195,28 @@ def test_on_a_terminal_it_says_how_far_it_is(site: Site, folder: Path) -> None:
     assert os.waitpid(pid, 0)[1] == 0
     os.close(ours)
     assert b"looking at 1" in said
+
+
+def test_a_worker_is_told_the_layout_on_its_command_line_or_in_the_environment(
+    tmp_path: Path, folder: Path, reader: Reader
+) -> None:
+    site = folder_site(tmp_path, folder)  # it records into the reader's spool
+    reader.environment["AS_API_ENDPOINT"] = folder.as_uri()
+    site.record("one")
+    assert Shell.run(reader, "worker", "--once", "--layout", "garching/{year}/{stream}").code == 0
+    site.record("two")
+    reader.environment["FRAMESPOOL_LAYOUT"] = "berlin/{stream}"
+    assert Shell.run(reader, "worker", "--once").code == 0
+    found = reader.run("catalog", str(folder), "--json").json()["streams"]
+    berlin, garching = sorted(one["path"] for one in found)
+    assert garching.split("/")[:-1] == ["garching", f"{datetime.now(UTC):%Y}"]
+    assert garching.split("/")[-1].startswith("one-")
+    assert berlin.startswith("berlin/two-")
+
+
+@pytest.mark.parametrize("command", [("stream", "sim:frames=1"), ("worker", "--once")])
+def test_a_layout_that_leads_out_of_the_destination_is_refused(reader: Reader, command: tuple[str, ...]) -> None:
+    said = reader.run(*command, "--layout", "../{stream}")
+    assert said.code == 2
+    assert "'..' is no name that a folder can have everywhere" in " ".join(said.err.split())
+    assert not reader.spool.exists()

@@ -3,6 +3,7 @@
 import json
 import random
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -376,3 +377,15 @@ def harmed(chance: random.Random, content: bytes, *, is_json: bool) -> bytes:
             node = node[key]
     at = chance.randrange(len(content))
     return chance.choice((content[:at], content + b"\0", content[:at] + b"\xff" + content[at + 1 :]))
+
+
+def test_a_slow_store_is_asked_for_several_places_at_once(site: Site) -> None:
+    streams = [site.grow(f"growth {k}", sealed=False) for k in range(4)]
+    # Nobody gets an answer before four have asked.
+    together = threading.Barrier(4)
+
+    def wait(what: str, key: str) -> None:
+        if what == "read" and key.endswith("/zarr.json"):
+            together.wait(60)
+
+    assert sorted(entries(Watched(site.store, wait))) == sorted(streams)
