@@ -51,7 +51,7 @@ class Parts:
             # It was opened before, and the disk did not take its data_id.
             return self._record(stream, self._opened)
         part = stream.asked_part
-        is_question = not self._asked_here and not self._destination.opens_once
+        is_question = not self._asked_here and not self._destination.capabilities.opens_once
         if part is not None and is_question and (left := self._settles_in_s(part)) > 0:
             return TryLater(words="the server may still be opening the stream asked for before", min_wait_s=left)
         if part is None and stream.parts:
@@ -100,6 +100,8 @@ class Parts:
 
     def _namesakes(self, name: str) -> list[Namesake] | TryLater | None:
         """What the destination has under a name and this spool does not know; ``None`` where it cannot be told."""
+        if not self._destination.capabilities.can_list:
+            return None
         found = self._destination.namesakes(name)
         if isinstance(found, TryLater):
             self._namesake_tries += 1

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from spool import Chunk, ClockReading, Receipt, Stream
 from spool.testing import START_MS
 from uploader.destinations.base import (
+    Capabilities,
     Closed,
     Delivered,
     Ended,
@@ -25,6 +26,7 @@ MODES = ("up", "away", "refuses", "loses answers", "garbles", "key refused", "cl
 """How it answers: well; not at all; that a chunk can never be taken; after taking the bytes, not at all; with
 evidence for other bytes, which is no receipt; that the key is not accepted; that the stream is over."""
 
+_CAN = Capabilities(opens_once=False, can_list=True, can_checksum=True, creates_if_absent=False, keeps_proof=False)
 _AWAY = TryLater(words="connection refused", outage=True)
 _KEY = TryLater(words="HTTP 401", outage=True, key_refused=True)
 
@@ -45,7 +47,7 @@ class FarEnd:
 
     watch: Callable[[Chunk], None]
     url: str = "https://example.invalid"
-    opens_once: bool = False
+    capabilities: Capabilities = _CAN
     mode: str = "up"
     refused: frozenset[int] = frozenset()
     got: dict[tuple[str, int], list[str]] = field(default_factory=dict)

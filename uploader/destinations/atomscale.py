@@ -13,6 +13,7 @@ from uploader.api import CONNECT_TIMEOUT_S, AtomscaleApi
 from uploader.clock import BURST_S, measure
 from uploader.config import ApiKey
 from uploader.destinations.base import (
+    Capabilities,
     Closed,
     Delivered,
     Ended,
@@ -59,9 +60,12 @@ class AtomscaleDestination:
         meter: gives out the bytes of the bodies; without it as fast as it goes.
     """
 
+    capabilities = Capabilities(
+        opens_once=False, can_list=True, can_checksum=True, creates_if_absent=False, keeps_proof=False
+    )
+
     def __init__(self, endpoint: str, key: ApiKey | Keys, meter: Meter | None = None) -> None:
         self.url = endpoint
-        self.opens_once = False
         self._meter = meter or Meter()
         self._api = AtomscaleApi(endpoint, key)
         self._clock = AtomscaleApi(endpoint, key, timeout_s=BURST_S)

@@ -1,7 +1,24 @@
-"""What a destination is to the worker: a few requests and a small vocabulary of outcomes.
+"""What a destination is to the worker: a few requests, a small vocabulary of outcomes, and what it can do.
 
-A destination never retries, never sleeps and never touches the spool. It says what one try led to; the
-outcome also says whether trying again can help.
+A destination never raises, retries or sleeps, and never touches the spool: one try is a bounded number of
+requests. Its outcome says what the try led to, and whether that is for good:
+
+========== =============================================== ========================================================
+outcome    what it says                                    another try
+========== =============================================== ========================================================
+Delivered  it has the chunk, whole and durable             changes nothing: this is for good
+Opened     it has a part for the stream                    see `Capabilities.opens_once`
+Linked     the part is linked                              changes nothing
+Ended      it has accepted the end of the stream           changes nothing: this is for good
+Ticket     one chunk may be sent                           needs another ticket
+TryLater   nothing is refused                              may work, after ``min_wait_s``; with ``outage`` nothing
+                                                           else would work now either
+Refused    this chunk, part or link will not do as it is   leads to the same: for good, until a person acts
+Closed     the part takes no more chunks                   leads to the same: for good; another part may take them
+========== =============================================== ========================================================
+
+What was asked for may have happened although the outcome is `TryLater` (``may_be_done``): an answer that was lost
+is neither success nor failure. `tests/destinations/test_conformance.py` holds every destination against all this.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -72,7 +89,7 @@ class TryLater:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
-    """The destination will never take this chunk as it is: for good."""
+    """The destination will never take this chunk, part or link as it is: for good."""
 
     words: str
 
@@ -120,20 +137,38 @@ class Linked:
     facts: Mapping[str, object]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What a destination can do; true of every stream and at any time.
+
+    Attributes:
+        opens_once: asking again for a stream's part gives the same part: then a lost answer leaves no question.
+        can_list: `Destination.namesakes` tells the parts of a name; where it cannot, nobody asks.
+        can_checksum: every receipt is confirmed, and a chunk of which other bytes arrived is never `Delivered`.
+        creates_if_absent: what lies there is never replaced: other bytes in its place are `Refused`.
+        keeps_proof: the stream's proof is kept beside the chunks, written last.
+    """
+
+    opens_once: bool
+    can_list: bool
+    can_checksum: bool
+    creates_if_absent: bool
+    keeps_proof: bool
+
+
 class Destination(Protocol):
-    """Where streams are delivered. Used by several threads at once."""
+    """Where streams are delivered. Used by several threads at once, each with a stream of its own."""
 
     url: str
     """Its name: what `StreamSettings.destination` says."""
-    opens_once: bool
-    """Whether asking again for a stream's part gives the same part: then a lost answer leaves no question."""
+    capabilities: Capabilities
 
     def read_clock(self) -> ClockReading | None:
         """Measure the destination's clock against this host's; ``None`` when it has none, or does not answer."""
         ...
 
     def namesakes(self, name: str) -> Sequence[Namesake] | TryLater | Refused:
-        """The parts that exist under exactly this name; ``Refused`` where that cannot be told."""
+        """The parts that exist under exactly this name; ``Refused`` where that cannot be told, now or ever."""
         ...
 
     def open(self, stream: Stream, name: str) -> Opened | TryLater | Refused:
@@ -153,11 +188,14 @@ class Destination(Protocol):
         ...
 
     def deliver(self, chunk: Chunk, ticket: Ticket, body: bytes | memoryview) -> Delivered | TryLater | Refused:
-        """Send a chunk's bytes, once."""
+        """Send a chunk's bytes, once: they arrive whole or not at all.
+
+        A chunk_idx of a part has one place: what was sent again lies there once.
+        """
         ...
 
     def finish(self, stream: Stream, proof: Callable[[], bytes]) -> Ended | TryLater:
-        """Ask for the end of the stream, once everything is delivered.
+        """Ask for the end of the stream, once everything is delivered; asking again is no error.
 
         Args:
             stream: the stream.
@@ -166,5 +204,5 @@ class Destination(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Let go of connections; doing it twice is no error."""
         ...

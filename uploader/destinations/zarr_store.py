@@ -29,6 +29,7 @@ from spool import (
     shard_name,
 )
 from uploader.destinations.base import (
+    Capabilities,
     Closed,
     Delivered,
     Ended,
@@ -71,9 +72,12 @@ class ZarrDestination:
         layout: where streams that begin here are to lie, see `uploader.layout`.
     """
 
+    capabilities = Capabilities(
+        opens_once=True, can_list=False, can_checksum=True, creates_if_absent=True, keeps_proof=True
+    )
+
     def __init__(self, store: Store, meter: Meter | None = None, *, layout: str = DEFAULT_LAYOUT) -> None:
         self.url = store.url
-        self.opens_once = True
         self._store = store
         self._meter = meter or Meter()
         self._layout = layout
@@ -91,9 +95,8 @@ class ZarrDestination:
         return None
 
     def namesakes(self, name: str) -> Sequence[Namesake] | TryLater | Refused:
-        """See `Destination.namesakes`; a folder is found by its stream_id, and nobody else's is like it."""
-        del name
-        return ()
+        """See `Destination.namesakes`; a group is found by its stream_id, and nobody else's is like it."""
+        return Refused(words=f"{self.url} does not know the streams of the name {name!r}")
 
     def open(self, stream: Stream, name: str) -> Opened | TryLater | Refused:
         """See `Destination.open`."""
