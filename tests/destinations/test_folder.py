@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -20,8 +20,9 @@ import xarray
 import zarr
 from numpy.typing import NDArray
 
-from spool import Disk, Limits, ShardDamaged, Spool, Stream, check_received, read_proof
+from spool import Limits, ShardDamaged, Spool, Stream, check_received, read_proof
 from spool.testing import FaultyDisk, some_frames, some_settings
+from tests.destinations.rigs import ShakyDisk
 from uploader import ConfigurationError, RHEEDStreamer
 from uploader.destinations.stores.base import StoreTrouble
 from uploader.destinations.stores.folder import MARK_NAME, FolderStore, mark
@@ -215,20 +216,6 @@ def test_a_share_that_goes_away_is_waited_for_and_nothing_is_written_where_it_wa
     bench.assert_arrived(other)
 
 
-def test_an_object_with_other_bytes_is_never_replaced(bench: Bench) -> None:
-    stream = bench.record(sealed=False)
-    bench.deliver()
-    object_ = bench.group(stream) / "frames" / f"c.{CHUNKS}.0.0"
-    object_.write_bytes(b"somebody else's")
-    bench.spool.push(stream.stream_id, CHUNKS, some_frames(4, seed=9))
-    with bench.delivering():
-        wait_until(lambda: bench.spool.stream(stream.stream_id).tally.parked == 1)
-    chunk = bench.spool.chunk(stream.stream_id, CHUNKS)
-    assert chunk is not None
-    assert "other bytes" in str(chunk.parked_reason)
-    assert object_.read_bytes() == b"somebody else's"
-
-
 def test_what_is_not_durable_is_not_acknowledged(bench: Bench) -> None:
     stream = bench.record()
     bench.disk.fail("object.fsync_dir", at=3, times=10_000)
@@ -310,15 +297,10 @@ def test_half_a_mark_is_written_anew(tmp_path: Path, half: bytes) -> None:
     assert (folder / MARK_NAME).read_bytes() == whole
 
 
-class LyingDisk(Disk):
-    """Keeps other bytes than it is given, as a share does that runs out of memory."""
-
-    def write_new(self, path: Path, pieces: Iterable[bytes | Sequence[bytes]], *, label: str) -> None:
-        super().write_new(path, [bytes(piece)[::-1] for piece in pieces if isinstance(piece, bytes)], label=label)
-
-
-def test_a_disk_that_keeps_other_bytes_is_not_believed(bench: Bench) -> None:
-    store = FolderStore(bench.url, bench.folder, LyingDisk())
+def test_nothing_is_left_of_what_a_disk_did_not_keep_as_it_was_given(bench: Bench) -> None:
+    disk = ShakyDisk()
+    disk.lies = True
+    store = FolderStore(bench.url, bench.folder, disk)
     with pytest.raises(StoreTrouble, match="other bytes"):
         store.create("x", [b"ab", b"cd"])
     assert [path.name for path in bench.folder.rglob("*") if path.is_file()] == [MARK_NAME]

@@ -2,6 +2,7 @@
 
 import threading
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -30,6 +31,21 @@ def test_two_stores_may_be_two_doors_to_one_place() -> None:
     store.close()
     assert other.read("a") == b"the bytes"
     assert other.read("b") is None
+
+
+class _NamesNobody(ZarrDestination):
+    def namesakes(self, name: str) -> NoReturn:
+        raise AssertionError(f"it was asked for {name}, though it cannot list")
+
+
+def test_names_are_not_asked_for_where_they_cannot_be_told(tmp_path: Path) -> None:
+    store = MemoryStore()
+    with Spool(tmp_path / "spool", limits=Limits(min_free_bytes=0)) as spool:
+        stream_id = spool.open_stream(some_settings(destination=store.url)).stream_id
+        assert UploadWorker(spool, _NamesNobody(store), until=Until.DRY).run()
+        (part,) = spool.stream(stream_id).parts
+    assert part.data_id is not None
+    assert not part.is_name_free
 
 
 def test_a_worker_waits_out_the_trouble_that_a_test_makes(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """What a store of objects is to a destination: keys and bytes, created if absent, proved by their digest."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -124,6 +124,16 @@ class Store(Protocol):
     def close(self) -> None:
         """Let go of connections."""
         ...
+
+
+def level_of(place: str, keys: Iterable[str]) -> Level:
+    """What lies directly below a place, for a store that only knows all the keys below it."""
+    above = f"{place}/" if place else ""
+    below = [key.removeprefix(above) for key in keys if key.startswith(above)]
+    return Level(
+        places=sorted({f"{above}{name.partition('/')[0]}" for name in below if "/" in name}),
+        objects=sorted(f"{above}{name}" for name in below if "/" not in name),
+    )
 
 
 def sha256_of(pieces: Pieces) -> str:

@@ -1,9 +1,9 @@
 """Objects in the memory of a process, as a store: for tests of workers and of destinations; no URL leads here."""
 
 import threading
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
 
-from uploader.destinations.stores.base import KeyTaken, Pieces, Stored, StoreTrouble, sha256_of
+from uploader.destinations.stores.base import KeyTaken, Level, Listed, Pieces, Stored, StoreTrouble, level_of, sha256_of
 
 
 class MemoryStore:
@@ -56,6 +56,17 @@ class MemoryStore:
         """See `Store.read`."""
         self._pass()
         return self.objects.get(key)
+
+    def level(self, place: str) -> Level:
+        """See `Store.level`."""
+        return level_of(place, (one.key for one in self.walk(place)))
+
+    def walk(self, place: str) -> Iterator[Listed]:
+        """See `Store.walk`; what is there at the beginning."""
+        self._pass()
+        for key, content in dict(self.objects).items():
+            if not place or key.startswith(f"{place}/"):
+                yield Listed(key=key, size_bytes=len(content), etag=None)
 
     def _pass(self) -> None:
         if self.trouble is not None:
