@@ -8,7 +8,16 @@ from typing import Any
 
 from tests.destinations.rigs import Rig
 from uploader.destinations.base import Destination
-from uploader.destinations.stores.base import KeyTaken, Level, Listed, Pieces, Stored, StoreTrouble, level_of, sha256_of
+from uploader.destinations.stores.base import (
+    KeyTaken,
+    Level,
+    Listed,
+    Pieces,
+    Stored,
+    StoreTrouble,
+    level_of,
+    sha256_of,
+)
 from uploader.destinations.zarr_store import ZarrDestination
 
 

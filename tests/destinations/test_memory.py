@@ -10,7 +10,7 @@ from spool import Limits, Spool
 from spool.testing import some_frames, some_settings
 from tests.uploader.rig import wait_until
 from uploader.addresses import one_spelling
-from uploader.destinations.stores.base import KeyTaken, StoreTrouble
+from uploader.destinations.stores.base import KeyTaken, Level, StoreTrouble
 from uploader.destinations.stores.memory import MemoryStore
 from uploader.destinations.zarr_store import ZarrDestination
 from uploader.worker import Until, UploadWorker
@@ -31,6 +31,17 @@ def test_two_stores_may_be_two_doors_to_one_place() -> None:
     store.close()
     assert other.read("a") == b"the bytes"
     assert other.read("b") is None
+
+
+def test_what_lies_below_a_place_is_told() -> None:
+    store = MemoryStore()
+    for key in ("a/b/c", "a/b/d", "a/e", "ab/f"):
+        store.create(key, [b"12"])
+    assert store.level("") == Level(places=["a", "ab"], objects=[])
+    assert store.level("a") == Level(places=["a/b"], objects=["a/e"])
+    assert sorted(one.key for one in store.walk("a")) == ["a/b/c", "a/b/d", "a/e"]
+    assert {one.size_bytes for one in store.walk("")} == {2}
+    assert list(store.walk("b")) == []
 
 
 class _NamesNobody(ZarrDestination):

@@ -3,7 +3,16 @@
 import threading
 from collections.abc import Iterator, MutableMapping
 
-from uploader.destinations.stores.base import KeyTaken, Level, Listed, Pieces, Stored, StoreTrouble, level_of, sha256_of
+from uploader.destinations.stores.base import (
+    KeyTaken,
+    Level,
+    Listed,
+    Pieces,
+    Stored,
+    StoreTrouble,
+    level_of,
+    sha256_of,
+)
 
 
 class MemoryStore:
