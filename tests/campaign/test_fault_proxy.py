@@ -104,6 +104,16 @@ def test_reset_is_a_reset_also_for_connections_that_stand(proxy: FaultProxy) -> 
         _ask(proxy)
 
 
+def test_a_connection_that_stalls_is_cut_by_a_reset(proxy: FaultProxy) -> None:
+    proxy.set(Fault.STALL, where="request", after_bytes=1000)
+    with closing(_Client(proxy, timeout_s=60)) as client:
+        client.request("PUT", "/x", b"x" * 10_000)
+        wait_until(lambda: proxy.counters().get("stall", 0) == 1)
+        proxy.set(Fault.RESET, only="nothing more")
+        with pytest.raises(ConnectionResetError):
+            client.getresponse()
+
+
 def test_a_black_hole_takes_everything_and_says_nothing(server: ScriptedServer, proxy: FaultProxy) -> None:
     proxy.set(Fault.BLACK_HOLE)
     with pytest.raises(TimeoutError):

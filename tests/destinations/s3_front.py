@@ -1,24 +1,81 @@
-"""An HTTP front before an S3 server that answers as scripted: what a TCP proxy cannot say in S3's own words.
+"""moto's S3 server as a process, and an HTTP front before it that says what a TCP proxy cannot: S3's own words.
 
 `Front` hands every request on to the server behind it, notes it, and lets the first `Rule` that concerns it change
 what happens: another answer instead, an answer after the server has done it, other bytes on their way.
 """
 
 import http.client
+import os
 import re
 import socket
+import struct
+import subprocess
+import sys
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Self
 
+import httpx
+import pytest
+
+BUCKET = "growths"
+SECRET = "very-secret-access-key"
 _TIMEOUT_S = 60.0
 _BLOCK_BYTES = 64 * 1024
 _OF_THE_CONNECTION = frozenset(
     {"connection", "content-length", "keep-alive", "transfer-encoding", "date", "server"}
 )
+
+
+class S3Server:
+    """moto's server, with one bucket; it forgets everything when it ends."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+        # Parts of a few kilobytes are enough for a test.
+        environment = {**os.environ, "S3_UPLOAD_PART_MIN_SIZE": "1024"}
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
+        )
+        patience = time.monotonic() + 60
+        while True:
+            try:
+                self.make_bucket(BUCKET)
+            except httpx.TransportError:
+                assert time.monotonic() < patience
+                assert self.process.poll() is None
+                time.sleep(0.1)
+            else:
+                return
+
+    def make_bucket(self, name: str) -> None:
+        httpx.put(f"{self.url}/{name}").raise_for_status()
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def point_to(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the environment say that S3 is there, as a lab's would."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "an-access-key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,12 +139,20 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """A request that was answered: with what, and whether the server behind had it."""
+    """A request that was answered.
+
+    Attributes:
+        status: what the client was told.
+        behind: what the server behind said; ``None`` when it was not asked.
+        nbytes: of the body.
+        at_s: when it came, on the monotonic clock.
+    """
 
     line: str
     status: int
+    behind: int | None
     nbytes: int
-    reached: bool
+    at_s: float
 
 
 class Front:
@@ -136,19 +201,25 @@ class Front:
             self._seen.clear()
 
     def _answer(self, asked: Asked) -> Answer:
-        reached: list[Asked] = []
+        at_s, behind = time.monotonic(), list[int]()
 
         def pass_on(changed: Asked) -> Answer:
-            reached.append(changed)
-            return self._pass_on(changed)
+            answer = self._pass_on(changed)
+            behind.append(answer.status)
+            return answer
 
         with self._lock:
             rule = next((rule for rule in self._rules if rule.takes(asked)), None)
         answer = rule.act(asked, pass_on) if rule else pass_on(asked)
+        seen = Seen(
+            line=asked.line,
+            status=answer.status,
+            behind=behind[-1] if behind else None,
+            nbytes=len(asked.body),
+            at_s=at_s,
+        )
         with self._lock:
-            self._seen.append(
-                Seen(line=asked.line, status=answer.status, nbytes=len(asked.body), reached=bool(reached))
-            )
+            self._seen.append(seen)
         return answer
 
     def _pass_on(self, asked: Asked) -> Answer:
@@ -182,15 +253,16 @@ class _Conversation(BaseHTTPRequestHandler):
         if not self.raw_requestline or not self.parse_request():
             self.close_connection = True
             return
-        body = self.rfile.read(int(self.headers.get("content-length", "0")))
-        if len(body) != int(self.headers.get("content-length", "0")):
+        nbytes = int(self.headers.get("content-length", "0"))
+        body = self.rfile.read(nbytes)
+        if len(body) != nbytes:
             self.close_connection = True  # it went away before it had said all
             return
         asked = Asked(method=self.command, target=self.path, headers=_plain(self.headers.items()), body=body)
         answer = self.answer(asked)
         if answer.status == 0:
             # Reset, not ended: nothing that could be taken for an answer.
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.close_connection = True
             return
         self._send(asked, answer)
@@ -207,9 +279,8 @@ class _Conversation(BaseHTTPRequestHandler):
         """The tests look at what was seen."""
 
 
-def _plain(headers: "Mapping[str, str] | list[tuple[str, str]]") -> dict[str, str]:
-    pairs = headers.items() if isinstance(headers, Mapping) else headers
-    return {name.lower(): value for name, value in pairs}
+def _plain(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers}
 
 
 # What may be done to a request ---------------------------------------------------------------------------------
@@ -242,29 +313,43 @@ def drops(_asked: Asked, _pass_on: PassOn) -> Answer:
     return LOST
 
 
-def stores_other_bytes(etag: str) -> Act:
-    """One bit is another one, and the answer has an ETag that is no MD5 of anything."""
-
-    def act(asked: Asked, pass_on: PassOn) -> Answer:
-        changed = bytes([asked.body[0] ^ 1]) + asked.body[1:]
-        answer = pass_on(replace(asked, body=changed, headers=_without(asked, "x-amz-checksum-sha256")))
-        return replace(answer, headers={**answer.headers, "etag": f'"{etag}"'})
-
-    return act
+def stores_other_bytes(asked: Asked, pass_on: PassOn) -> Answer:
+    """One bit becomes another one at the far end, and the ETag is no MD5 of anything."""
+    changed = bytes([asked.body[0] ^ 1]) + asked.body[1:]
+    return _with_etag(pass_on(replace(asked, body=changed, headers=_without(asked, "x-amz-checksum-sha256"))))
 
 
 def first_somebody_else(asked: Asked, pass_on: PassOn) -> Answer:
-    """Another writer with the same bytes comes first; this one finds the object there."""
+    """Another writer with the same bytes comes first, so that this one finds the object there."""
     pass_on(replace(asked, headers=_without(asked, "if-none-match")))
     return pass_on(asked)
 
 
-def hides_etags(asked: Asked, pass_on: PassOn) -> Answer:
-    """The ETag is no MD5, as with an object that is encrypted with a key of its owner."""
+def hides_digests(asked: Asked, pass_on: PassOn) -> Answer:
+    """No ETag is an MD5, as where objects are encrypted with a key of their owner."""
     answer = pass_on(asked)
-    if "etag" not in answer.headers:
-        return answer
-    return replace(answer, headers={**answer.headers, "etag": f'"opaque-{len(answer.headers["etag"])}"'})
+    return _with_etag(answer) if "etag" in answer.headers else answer
+
+
+def ignores_if_none_match(asked: Asked, pass_on: PassOn) -> Answer:
+    """A store that knows no such header, and does not say so."""
+    return pass_on(replace(asked, headers=_without(asked, "if-none-match")))
+
+
+def wants_token(token: str) -> Act:
+    """Whoever comes without this session token is told that his has expired."""
+    refuse = says(400, "ExpiredToken")
+
+    def act(asked: Asked, pass_on: PassOn) -> Answer:
+        is_new = asked.headers.get("x-amz-security-token") == token
+        return pass_on(asked) if is_new else refuse(asked, pass_on)
+
+    return act
+
+
+def _with_etag(answer: Answer) -> Answer:
+    known = answer.headers.get("etag", "").strip('"')
+    return replace(answer, headers={**answer.headers, "etag": f'"{known[::-1]}"'})
 
 
 def _without(asked: Asked, name: str) -> dict[str, str]:

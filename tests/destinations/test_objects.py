@@ -1,17 +1,12 @@
 """A bucket as a destination: moto's S3 server as a process of its own, obstore as it is."""
 
 import hashlib
-import os
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 import xarray
@@ -21,6 +16,7 @@ from zarr.storage import ObjectStore as ZarrObjectStore
 
 from spool import Limits, Spool, Stream, read_proof
 from spool.testing import some_frames, some_settings
+from tests.destinations.s3_front import SECRET, S3Server, free_port, point_to
 from uploader import ConfigurationError, RHEEDStreamer
 from uploader.destinations.stores.base import KeyTaken, StoreTrouble
 from uploader.destinations.stores.objects import ObjectStore
@@ -29,37 +25,6 @@ from uploader.worker import Until, UploadWorker
 
 NO_LIMITS = Limits(min_free_bytes=0)
 URL = "s3://growths/lab-1"
-SECRET = "very-secret-access-key"
-
-
-class S3Server:
-    """moto's server; it forgets everything when it ends."""
-
-    def __init__(self, port: int) -> None:
-        self.port = port
-        self.url = f"http://127.0.0.1:{port}"
-        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        patience = time.monotonic() + 60
-        while True:
-            try:
-                httpx.put(f"{self.url}/growths").raise_for_status()
-            except httpx.TransportError:
-                assert time.monotonic() < patience
-                assert self.process.poll() is None
-                time.sleep(0.1)
-            else:
-                return
-
-    def end(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
@@ -71,17 +36,8 @@ def shared() -> Iterator[S3Server]:
 
 @pytest.fixture
 def server(shared: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
-    point_to(shared, monkeypatch)
+    point_to(shared.url, monkeypatch)
     return shared
-
-
-def point_to(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "an-access-key")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
-    monkeypatch.setenv("AWS_REGION", "us-east-1")
 
 
 def frames(chunk_idx: int, chunks: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
@@ -164,7 +120,7 @@ def test_a_script_names_a_bucket_and_a_worker_process_brings_it_there_after_an_o
     port = free_port()
     server = S3Server(port)
     try:
-        point_to(server, monkeypatch)
+        point_to(server.url, monkeypatch)
         server.end()
         with RHEEDStreamer(spool_dir=tmp_path / "spool", destination=URL) as streamer:
             stream_id = streamer.initialize(2, 0, 4, stream_name="through an outage")

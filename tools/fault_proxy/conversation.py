@@ -20,7 +20,7 @@ _ANSWERED_BY_US = frozenset({Fault.HTML, Fault.REDIRECT, Fault.RESET, Fault.BLAC
 
 
 class _Hang(Exception):
-    """The connection stands and nothing moves any more, until the proxy itself ends."""
+    """The connection stands and nothing moves any more, until it is reset or the proxy itself ends."""
 
 
 class _Gone(Exception):
@@ -53,7 +53,7 @@ class Conversation:
         try:
             self._talk(client)
         except (Interrupted, _Hang) as order:
-            self._end(client, str(order) or "silent")
+            self._end(client, str(order) or "hanging")
         except (OSError, _Gone):
             client.close()
         finally:
@@ -62,10 +62,13 @@ class Conversation:
                 self._server.close()
 
     def _end(self, client: Wire, word: str) -> None:
-        if word == "silent":
+        if word in ("silent", "hanging"):
             # The far side is gone without a word: whoever waits here waits for nothing.
             while self.orders.word != "close":
                 time.sleep(0.05)
+                if word == "hanging" and self.orders.word == "reset":
+                    client.reset()
+                    return
         elif word == "reset":
             client.reset()
 
@@ -80,7 +83,7 @@ class Conversation:
             setting = self.fault_for(f"{method.decode('latin-1')} {target.decode('latin-1')}")
             body = client.body(head, is_answer=False)
             if setting is not None and setting.fault in _ANSWERED_BY_US:
-                self._instead(client, body, setting)
+                self._instead(client, body, setting, is_head=method == b"HEAD")
                 continue
             self._pass_on(client, head, body, setting)
 
@@ -101,7 +104,7 @@ class Conversation:
                     other.send(one.available())
             self.orders.sleep(0.005)
 
-    def _instead(self, client: Wire, body: Iterable[bytes], setting: Setting) -> None:
+    def _instead(self, client: Wire, body: Iterable[bytes], setting: Setting, *, is_head: bool) -> None:
         """What comes back without the server's knowing."""
         if setting.fault is Fault.RESET:
             raise Interrupted("reset")
@@ -112,7 +115,8 @@ class Conversation:
             pass
         if setting.fault is Fault.HTML:
             kind = f"Content-Type: text/html\r\nContent-Length: {len(PORTAL)}"
-            client.send(f"HTTP/1.1 {setting.status} Whatever\r\n{kind}\r\n\r\n".encode() + PORTAL)
+            page = b"" if is_head else PORTAL
+            client.send(f"HTTP/1.1 {setting.status} Whatever\r\n{kind}\r\n\r\n".encode() + page)
         else:
             client.send(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:9/login\r\nContent-Length: 0\r\n\r\n")
 
@@ -135,7 +139,10 @@ class Conversation:
             answer = server.head()
         if answer is None:
             raise Interrupted("reset")
-        self._answer(client, answer, server.body(answer, is_answer=True), setting)
+        # An answer to HEAD tells a length, and nothing follows.
+        nothing_follows = head.startswith(b"HEAD ")
+        body = iter(()) if nothing_follows else server.body(answer, is_answer=True)
+        self._answer(client, answer, body, setting)
         if client.body_left:
             raise _Gone  # the rest of the request would be taken for the next one
 

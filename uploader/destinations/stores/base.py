@@ -136,7 +136,7 @@ def level_of(place: str, keys: Iterable[str]) -> Level:
     )
 
 
-def sha256_of(pieces: Pieces) -> str:
+def sha256_of(pieces: Iterable[bytes | memoryview]) -> str:
     """The hex digest of an object that lies in pieces."""
     digest = hashlib.sha256()
     for piece in pieces:

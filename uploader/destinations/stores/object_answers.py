@@ -65,6 +65,11 @@ _NOT_ALLOWED = _Meaning(
     key_refused=True,
     min_wait_s=REFUSED_PROBE_S,
 )
+_BLOCKED = _Meaning(
+    words="access is refused, and no store says why",
+    todo="a proxy on the way, perhaps, or a key that this place does not know",
+    min_wait_s=REFUSED_PROBE_S,
+)
 _CLOCKS = _Meaning(
     words="this computer's clock is not the store's",
     todo="set the clock of this computer",
@@ -87,6 +92,7 @@ _OTHER_BYTES = _Meaning(words="it got other bytes than were sent", outage=False,
 _CUT_SHORT = _Meaning(words="it did not get the whole request", outage=False)
 _UNDER_WAY = _Meaning(words="something else is being done to the object", outage=False, may_be_done=True)
 _REFUSED = _Meaning(words="it refuses the request", outage=False)
+_LOGIN = _Meaning(words="a proxy on the way wants a login", min_wait_s=REFUSED_PROBE_S)
 
 _BY_CODE: Final[Mapping[str, _Meaning]] = {
     **dict.fromkeys(("ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestExpired"), _EXPIRED),
@@ -122,6 +128,7 @@ _BY_STATUS: Final[Mapping[int, _Meaning]] = {
     401: _WRONG,
     403: _NOT_ALLOWED,
     404: _NO_BUCKET,
+    407: _LOGIN,
     409: _UNDER_WAY,
     412: _UNDER_WAY,
     429: _BUSY,
@@ -180,10 +187,12 @@ def _meaning(status: int | None, code: str | None, text: str) -> _Meaning | None
         return _ABSENT
     if code is not None and code in _BY_CODE:
         return _BY_CODE[code]
-    return _of_the_way(text) if status is None else _of_status(status)
+    return _of_the_way(text) if status is None else _of_status(status, code)
 
 
-def _of_status(status: int) -> _Meaning:
+def _of_status(status: int, code: str | None) -> _Meaning:
+    if status == 403 and code is None:  # noqa: PLR2004 - a store would say which of its reasons it has
+        return _BLOCKED
     if status in _BY_STATUS:
         return _BY_STATUS[status]
     by_class = {3: _ELSEWHERE, 4: _REFUSED}

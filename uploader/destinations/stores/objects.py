@@ -185,7 +185,7 @@ class ObjectStore:
         etag = _plain_etag(there)
         if not (was_there and self._is_digest_of(etag, pieces, nbytes)):
             # Also where it looks like a digest that differs: with some encryption it only looks so.
-            is_ours = there["size"] == nbytes and self._sha256_there(key, nbytes) == ours
+            is_ours = there["size"] == nbytes and sha256_of(self._read_back(key, nbytes)) == ours
             if not is_ours and was_there:
                 raise KeyTaken(f"{self.url}/{key} is there already, with other bytes")
             if not is_ours:
@@ -218,7 +218,8 @@ class ObjectStore:
                 if not isinstance(error, NotImplementedError) and status_of(error) != _NOT_IMPLEMENTED:
                     raise
         answer = obstore.put(client, key, list(pieces), use_multipart=False)
-        self._creates_if_absent = self._creates_if_absent and anew
+        if not anew:
+            self._creates_if_absent = False  # it took the same without the header
         return answer
 
     def _look(self, key: str) -> Mapping[str, Any] | None:
@@ -244,22 +245,23 @@ class ObjectStore:
 
     def _read(self, key: str) -> bytes | None:
         try:
-            found = obstore.get(self._client(_Use.LARGE), key)
+            found = obstore.get(self._client(_Use.SMALL), key)
         except FileNotFoundError as error:
             if code_of(error) == "NoSuchBucket":
                 raise
             return None
         if found.meta["e_tag"] is None:
             raise no_store(self.url)
+        if found.meta["size"] > _SMALL_BYTES:
+            return b"".join(self._read_back(key, found.meta["size"]))
         return bytes(found.bytes())
 
-    def _sha256_there(self, key: str, nbytes: int) -> str:
-        """The digest of the bytes that lie there, fetched part by part."""
-        digest, client = hashlib.sha256(), self._client(_Use.LARGE)
+    def _read_back(self, key: str, nbytes: int) -> Iterator[bytes]:
+        """The bytes that lie there, a part a request: none of them takes for ever over a slow line."""
+        client = self._client(_use(min(nbytes, self._part_bytes)))
         for start in range(0, nbytes, self._part_bytes):
             length = min(self._part_bytes, nbytes - start)
-            digest.update(obstore.get_range(client, key, start=start, length=length))
-        return digest.hexdigest()
+            yield bytes(obstore.get_range(client, key, start=start, length=length))
 
     def _is_digest_of(self, etag: str | None, pieces: Pieces, nbytes: int) -> bool:
         """Whether an ETag is what S3 makes of exactly these bytes, whole or in parts of our size."""
