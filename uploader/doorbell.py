@@ -106,7 +106,8 @@ def _send(port: int) -> None:
 
 
 def _write_private(path: Path, text: str) -> None:
-    new = path.with_name(f".{path.name}.{os.getpid()}.new")
+    # Always the same name: who died before the rename leaves it to the next one, and not one more each time.
+    new = path.with_name(f".{path.name}.new")
     fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         os.write(fd, text.encode())

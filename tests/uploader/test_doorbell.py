@@ -1,5 +1,6 @@
 """An idle worker sleeps, and a new chunk leaves at once: somebody rings."""
 
+import os
 import socket
 import stat
 import subprocess
@@ -47,6 +48,22 @@ def test_a_ring_between_two_waits_is_not_lost(bell: Doorbell, path: Path) -> Non
 @pytest.mark.usefixtures("bell")
 def test_only_the_user_can_read_where_to_ring(path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_what_dead_workers_left_half_hung_does_not_pile_up(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def die(_self: Path, _target: Path) -> Path:
+        raise OSError("killed")
+
+    for pid in (1001, 1002):
+        with monkeypatch.context() as dying:
+            dying.setattr(os, "getpid", lambda pid=pid: pid)
+            dying.setattr(Path, "replace", die)
+            Doorbell(path).hang()
+    assert len(os.listdir(path.parent)) == 1
+    bell = Doorbell(path)
+    bell.hang()
+    bell.take_down()
+    assert os.listdir(path.parent) == []
 
 
 def test_a_bell_that_is_taken_down_leaves_neither_file_nor_thread(path: Path) -> None:
