@@ -285,7 +285,7 @@ def test_what_was_there_already_is_made_durable_before_it_counts(bench: Bench) -
     assert bench.disk.labels()[-2:] == ["mark.fsync_dir", "destination.fsync_dir"]
 
 
-@pytest.mark.parametrize("half", [b"", b'{"format": "fra', b"\0" * 40])
+@pytest.mark.parametrize("half", [b"", b'{"format": "fra', b"\0" * 40], ids=["empty", "cut off", "zeros"])
 def test_half_a_mark_is_written_anew(tmp_path: Path, half: bytes) -> None:
     folder = tmp_path / "growths"
     folder.mkdir()
