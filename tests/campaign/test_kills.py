@@ -6,7 +6,7 @@ The long version is ``python tools/kills/run.py --exhaustive --random 10000``.
 import json
 import logging
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -15,10 +15,16 @@ import pytest
 from spool import Chunk, Disk, LeasedStream, Receipt, decisions, pruning, recovery
 from spool.folder import SpoolFolder
 from spool.intake import Intake
-from tools.kills import campaign, crowd, damage, owed, run
+from tools.kills import campaign, crowd, damage, delivering, owed, run
+from tools.kills.delivering import Delivery
 from tools.kills.dying import ChildFailed
 from tools.kills.steps import STEPS, Kill, Life
 from tools.powerloss.forgetful import small_reserve
+from tools.powerloss.steps import Step
+from uploader.destinations.base import Delivered, Refused, Ticket, TryLater
+from uploader.destinations.stores.base import Pieces, StoreTrouble
+from uploader.destinations.stores.folder import FolderStore, _digest
+from uploader.destinations.zarr_store import ZarrDestination
 
 SEED = "20261124"
 
@@ -39,15 +45,28 @@ def life() -> Iterator[Life]:
         yield lived
 
 
+@pytest.fixture(scope="module")
+def delivery() -> Iterator[Delivery]:
+    with campaign.scratch() as made:
+        lived = Delivery(made)
+        lived.play()
+        yield lived
+
+
 @pytest.fixture
 def folder() -> Iterator[Path]:
     with campaign.scratch() as made:
         yield made
 
 
-def calls(do: str) -> list[int]:
+def calls(do: str, steps: Sequence[Step] = STEPS) -> list[int]:
     """Where in the life something is done."""
-    return [number for number, step in enumerate(STEPS) if step.do == do]
+    return [number for number, step in enumerate(steps) if step.do == do]
+
+
+FIRST, SECOND, _, LAST = calls("deliver", delivering.STEPS)
+GARBLED = calls("garble", delivering.STEPS)[0]
+"""Deliveries on the way to a folder: the first one, another chunk's, the one with the end; and a garbled one."""
 
 
 def losses(kills: Iterator[Kill]) -> list[str]:
@@ -87,6 +106,43 @@ def test_two_producers_and_a_worker_killed_at_random_lose_nothing(folder: Path) 
 
     assert losses(iter(kills)) == []
     assert len(kills) > 10
+
+
+def test_what_a_folder_has_acknowledged_is_there_whenever_its_worker_dies(delivery: Delivery) -> None:
+    steps = range(1, len(delivery.labels(LAST)) + 1, 2)
+    kills = [kill for at in steps for kill in delivery.kills(LAST, at=at, again=0)]
+
+    assert losses(iter(kills)) == []
+    assert {kill.label for kill in kills} >= {"object.write", "object.rename", "object.fsync_dir"}
+
+
+def test_the_next_worker_may_die_too(delivery: Delivery) -> None:
+    kills = list(delivery.kills(FIRST, at=30))
+
+    assert losses(iter(kills)) == []
+    assert len(kills) > 5
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_worker_may_die_while_its_folder_keeps_other_bytes(delivery: Delivery, number: int) -> None:
+    at = [at for at, label in enumerate(delivery.labels(GARBLED), start=1) if label == "object.rename"][number]
+
+    assert losses(delivery.kills(GARBLED, at=at, again=0)) == []
+
+
+def test_producers_and_a_worker_that_delivers_to_a_folder_are_killed_at_random(folder: Path) -> None:
+    kills = [kill for number in range(3) for kill in crowd.lives(folder, f"{SEED}-{number}", to_folder=True)]
+
+    assert losses(iter(kills)) == []
+    assert len(kills) > 10
+
+
+def test_the_command_kills_on_the_way_to_a_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run.main(["--only", "folder steps 1", "--processes", "1", "--json"]) == 0
+
+    said = json.loads(capsys.readouterr().out)
+    assert said["labels"]["mark.fsync"] == 1
+    assert said["losses"] == []
 
 
 def test_the_command_kills_what_it_is_told_to_and_counts(capsys: pytest.CaptureFixture[str]) -> None:
@@ -218,3 +274,61 @@ def test_a_row_that_is_committed_before_its_shard_has_its_name_is_found(
     monkeypatch.setattr(Disk, "rename", later)
     monkeypatch.setattr(Intake, "_place", placed)
     assert is_found(life.kills(calls("push")[0]))
+
+
+def kills_before(delivery: Delivery, call: int, label: str) -> Iterator[Kill]:
+    """Kill a delivery before each step of a kind."""
+    for at, found in enumerate(delivery.labels(call), start=1):
+        if found == label:
+            yield from delivery.kills(call, at=at, again=0)
+
+
+_Outcome = Delivered | TryLater | Refused
+
+
+def test_documents_that_are_written_before_the_object_are_found(
+    delivery: Delivery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = ZarrDestination.deliver
+
+    def hasty(self: ZarrDestination, chunk: Chunk, ticket: Ticket, body: bytes | memoryview) -> _Outcome:
+        self._describe(ticket.stream, ticket.data_id, 4 * chunk.chunk_idx + chunk.n)  # type: ignore[attr-defined]
+        return honest(self, chunk, ticket, body)
+
+    monkeypatch.setattr(ZarrDestination, "deliver", hasty)
+    assert is_found(kills_before(delivery, SECOND, "object.rename"))
+
+
+def test_a_chunk_that_is_acknowledged_before_it_lies_in_the_folder_is_found(
+    delivery: Delivery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = LeasedStream.attempt_started
+
+    def hasty(self: LeasedStream, chunk: Chunk, *rest: object) -> None:
+        honest(self, chunk, *rest)  # type: ignore[arg-type]
+        key = f"{self.stream().data_id}/frames/c.{chunk.chunk_idx}.0.0"
+        self.acknowledge(chunk, Receipt(status=201, etag=None, confirmed=True, at_ms=1, url_path=key))
+
+    monkeypatch.setattr(LeasedStream, "attempt_started", hasty)
+    assert is_found(kills_before(delivery, SECOND, "object.rename"))
+
+
+def test_an_object_that_has_its_name_before_it_is_read_back_is_found(
+    delivery: Delivery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hasty(self: FolderStore, target: Path, pieces: Pieces, *, sha256: str) -> None:
+        new = self._incoming / "new"
+        self._disk.write_new(new, map(bytes, pieces), label="object")
+        self._disk.rename(new, target, label="object")
+        if _digest(target) != sha256:
+            raise StoreTrouble("other bytes", outage=False)
+
+    monkeypatch.setattr(FolderStore, "_write", hasty)
+    assert is_found(kills_before(delivery, GARBLED, "object.fsync_dir"))
+
+
+def test_what_a_dead_worker_left_and_nobody_sweeps_is_found(
+    delivery: Delivery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FolderStore, "_sweep", _nothing)
+    assert is_found(kills_before(delivery, SECOND, "object.fsync"))

@@ -3,6 +3,7 @@
 The long version is ``python tools/powerloss/run.py --exhaustive --random 4000 --again 24``.
 """
 
+import json
 import re
 from functools import cache
 from pathlib import Path
@@ -12,12 +13,13 @@ import pytest
 import spool
 from tools.powerloss import campaign, nested
 from tools.powerloss.campaign import Figures
-from tools.powerloss.images import SYSTEMATIC, WITHOUT_INDEX, image_of
+from tools.powerloss.images import APART, SYSTEMATIC, WITHOUT_INDEX, image_of
 from tools.powerloss.judge import judge
 from tools.powerloss.owed import owed_after
 from tools.powerloss.record import FuseUnavailable, record
 from tools.powerloss.steps import WORKLOADS
 from tools.powerloss.volume import Op, Volume
+from uploader.destinations.stores import folder
 
 SEED = 20260101
 
@@ -35,6 +37,12 @@ BITES = {
     "reserve.fsync": ("crash", SYSTEMATIC),
     "recover_chunk.fsync_dir": ("crash", SYSTEMATIC),
     "sqlite=OFF": ("crash", SYSTEMATIC),
+    # What a folder acknowledges: on the spool's disk, or on one of its own that alone loses its power.
+    "object.fsync": ("folder", ("spool all, share none", "spool all, share names")),
+    "object.fsync_dir": ("folder", ("spool all, share none",)),
+    "destination.fsync_dir": ("folder", ("spool all, share none",)),
+    "mark.fsync": ("folder", SYSTEMATIC),
+    "mark.fsync_dir": ("folder", SYSTEMATIC),
 }
 """The durable steps without which a promise is broken: seen in which workload, in which images."""
 
@@ -115,6 +123,34 @@ def test_no_cut_loses_anything_when_a_random_part_of_the_unsynced_survives(workl
     _assert_nothing_is_lost(campaign.run(cuts, operations=len(ops)))
 
 
+def test_a_folder_keeps_what_it_acknowledged_when_only_its_disk_or_only_the_spools_loses_power() -> None:
+    """A NAS reboots while the PC runs on, or the other way round."""
+    ops = _recorded("folder")
+    where = {*range(SEED % 97, len(ops) + 1, 97), len(ops)}
+    figures = campaign.run(campaign.cuts(ops, seed=SEED, systematic=APART, where=where), operations=len(ops))
+    _assert_nothing_is_lost(figures)
+    assert figures.cuts == len(where)
+
+
+def test_a_second_cut_while_the_next_worker_delivers_loses_nothing() -> None:
+    ops = _recorded("folder")
+    _assert_nothing_is_lost(
+        nested.again(ops, first=f"{SEED}:{len(ops) // 2}:none", random_images=12, systematic=())
+    )
+
+
+def test_workers_of_the_workloads_die_before_an_object_a_document_and_the_proof_are_durable() -> None:
+    ops = _recorded("folder") + _recorded("folder_again")
+    died = [json.loads(op.data)["raised"] for op in ops if op.kind == "note" and b"raised" in op.data]
+    assert [word.partition("@")[2] for word in died] == [
+        "destination.fsync_dir:1",
+        "object.fsync_dir:1",
+        "object.rename:3",
+        "object.fsync_dir:5",
+        "destination.fsync_dir",
+    ]
+
+
 def test_the_faults_of_the_workload_happen() -> None:
     ops = _recorded("fault")
     assert {b"raised" in op.data for op in ops if op.kind == "note"} == {True, False}
@@ -140,9 +176,9 @@ def test_a_program_killed_on_the_mount_leaves_what_the_replay_says(crash_at: int
 # Every single durable step -----------------------------------------------------------------------------------
 
 
-def test_every_durable_step_of_the_spool_is_accounted_for() -> None:
+def test_every_durable_step_of_the_spool_and_of_a_folder_is_accounted_for() -> None:
     found, other = set(), set()
-    for path in Path(spool.__file__).parent.glob("*.py"):
+    for path in (*Path(spool.__file__).parent.glob("*.py"), Path(folder.__file__)):
         text = path.read_text("utf-8")
         for call, label in re.findall(
             r'(write_new|rename|make_dir|sync_dir|sync_file)\([^"]*?label="(\w+)"', text

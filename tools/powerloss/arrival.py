@@ -103,6 +103,7 @@ def check_arrived(root: Path, share: Path, clock: Clock, frames: FramesOf = fram
     """
     with Spool(root, limits=Limits(min_free_bytes=0), clock=clock) as spool:
         for stream in _streams(spool):
+            _check_mark(share)
             _check(spool, stream, share, frames)
 
 
@@ -133,6 +134,13 @@ def check_share(root: Path, share: Path, clock: Clock, frames: FramesOf = frames
 
 def _streams(spool: Spool) -> list[Stream]:
     return [stream for stream in spool.streams() if stream.settings.destination == FOLDER_URL]
+
+
+def _check_mark(share: Path) -> None:
+    """It was there, durably, before any stream began; without it no worker writes there."""
+    mark = share / MARK_NAME
+    if not mark.is_file() or json.loads(mark.read_bytes())["format"] != "framespool-destination":
+        raise Lost("the folder has lost its mark")
 
 
 def _check(spool: Spool, stream: Stream, share: Path, frames: FramesOf) -> None:
@@ -219,8 +227,7 @@ def _check_ended(spool: Spool, stream: Stream) -> None:
 
 def _check_tidy(streams: list[Stream], share: Path) -> None:
     """Two days later the next stream leaves nothing there but what is of the format, and the mark is whole."""
-    if json.loads((share / MARK_NAME).read_bytes())["format"] != "framespool-destination":
-        raise Lost("the mark is not what it was")
+    _check_mark(share)
     for left in (share / INCOMING).glob("*"):
         os.utime(left, (time.time() - _TWO_DAYS_S,) * 2)
     FolderStore(FOLDER_URL, share).make_room("later")

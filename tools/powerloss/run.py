@@ -51,7 +51,7 @@ def _tried(name: str, asked: argparse.Namespace, share: int, shown: "_Progress")
     if name == RECOVERY:
         return _recovery(asked, images, shown)
     ops = _recorded(name, asked.without)
-    apart = APART if name == "folder" else ()
+    apart = APART if name.startswith("folder") else ()
     systematic = (*SYSTEMATIC, *WITHOUT_INDEX, *apart) if asked.exhaustive else ()
     every = campaign.cuts(ops, seed=asked.seed, systematic=systematic, random_images=images)
     figures = campaign.run(every, operations=len(ops), progress=shown, losses_max=asked.losses_max)

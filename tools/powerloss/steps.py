@@ -2,15 +2,15 @@
 
 from dataclasses import dataclass
 
-DATA_IDS = {"a": "data-1", "b": None, "c": None}
+DATA_IDS = {"a": "data-1", "b": None, "c": None, "d": None}
 """The streams there may be, and what the destination calls them."""
 
 FOLDER_URL = "file:///folder"
 """The name of the folder that a stream may go to, wherever that is."""
 SHARE = "share"
 """What it is called; it lies beside the spool."""
-DESTINATIONS = {"a": "https://example.invalid", "b": "https://example.invalid", "c": FOLDER_URL}
-"""Where they go. Only to a folder there is a worker."""
+DESTINATIONS = {"a": "https://example.invalid", "b": "https://example.invalid", "c": FOLDER_URL, "d": FOLDER_URL}
+"""Where they go. Only to a folder there is a worker; one of its streams ends before the next one begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +152,14 @@ WORKLOADS: dict[str, tuple[str, ...]] = {
         open push.c.5 seal.c close
         deliver.c@object.rename:3 deliver.c@object.fsync_dir:5 deliver.c
         open prune close
+        """
+    ),
+    # A second stream in a folder, whose first worker is killed before the stream's own folder is durable.
+    "folder_again": _steps(
+        """
+        open mark stream.c push.c.0 seal.c deliver.c stream.d push.d.0 close
+        deliver.d@destination.fsync_dir deliver.d
+        open push.d.1 seal.d deliver.d close
         """
     ),
 }

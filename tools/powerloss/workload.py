@@ -80,10 +80,10 @@ class Workload:
         """Open the spool and look at it."""
         self.open()
         self._note(seen=promises.digest(promises.observed(self.spool)), head=self._head())
-        goes_to_folder = any(stream.settings.destination == FOLDER_URL for stream in self.spool.streams())
+        to_folder = [one.settings.name for one in self.spool.streams() if one.settings.destination == FOLDER_URL]
         self._close()
-        if goes_to_folder:
-            self.run("deliver.c")
+        if to_folder:
+            self.run(f"deliver.{max(to_folder)}")
 
     def open(self) -> None:
         """Open the spool."""
