@@ -17,7 +17,7 @@ import pytest
 from matplotlib import image
 from obstore.store import from_url
 
-from tests.destinations.test_objects import S3Server, free_port, point_to
+from tests.destinations.s3_server import S3Server, free_port, point_to
 from tools import draw_growths
 from tools.draw_growths import EXAMPLE, FPS, Planned, record
 from uploader.sources.diffraction import Screen
@@ -164,7 +164,7 @@ def test_a_day_without_growths_and_a_folder_that_is_not_there_are_said(folder: P
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     server = S3Server(free_port())
     try:
-        point_to(server, monkeypatch)
+        point_to(server.url, monkeypatch)
         monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
         yield "s3://growths/site"
     finally:

@@ -292,7 +292,8 @@ def test_documents_that_are_written_before_the_object_are_found(
     honest = ZarrDestination.deliver
 
     def hasty(self: ZarrDestination, chunk: Chunk, ticket: Ticket, body: bytes | memoryview) -> _Outcome:
-        self._describe(ticket.stream, ticket.data_id, 4 * chunk.chunk_idx + chunk.n)  # type: ignore[attr-defined]
+        stream, place = ticket.stream, ticket.place  # type: ignore[attr-defined]
+        self._describe(stream, ticket.data_id, place, 4 * chunk.chunk_idx + chunk.n)
         return honest(self, chunk, ticket, body)
 
     monkeypatch.setattr(ZarrDestination, "deliver", hasty)

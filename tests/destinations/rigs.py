@@ -7,11 +7,7 @@ import errno
 import math
 import os
 import re
-import socket
-import subprocess
-import sys
 import threading
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -19,12 +15,12 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-import httpx
 import obstore
 import pytest
 from obstore.store import from_url
 
 from spool.testing import FaultyDisk
+from tests.destinations.s3_server import SECRET, S3Server, free_port, point_to
 from tests.uploader.rig import status_rule, wait_until
 from tools.fault_proxy import Fault, FaultProxy
 from uploader.config import ApiKey
@@ -37,7 +33,6 @@ from uploader.destinations.stores.objects import ObjectStore
 from uploader.destinations.zarr_store import PROOF_SUFFIX, ZarrDestination
 from uploader.loopback.process import LoopbackServer
 
-SECRET: Final = "very-secret-access-key"
 Trouble = Callable[[], AbstractContextManager[None]]
 _CHUNK = re.compile(r"/frames/c[./](\d+)[./]0[./]0$", re.ASCII)
 _CHUNK_PUT = r"PUT .*/frames/c[./]"
@@ -223,46 +218,6 @@ class AtomscaleRig(HttpRig):
             yield
         finally:
             self.far_end.clear_faults()
-
-
-class S3Server:
-    """moto's server, with one bucket; it forgets everything when it ends."""
-
-    def __init__(self, port: int) -> None:
-        self.port = port
-        self.url = f"http://127.0.0.1:{port}"
-        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        patience = time.monotonic() + 60
-        while True:
-            try:
-                httpx.put(f"{self.url}/growths").raise_for_status()
-            except httpx.TransportError:
-                assert time.monotonic() < patience
-                assert self.process.poll() is None
-                time.sleep(0.1)
-            else:
-                return
-
-    def end(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def point_to(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the environment say that S3 is there, as a lab's would."""
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "an-access-key")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", url)
-    monkeypatch.setenv("AWS_REGION", "us-east-1")
 
 
 class BucketRig(HttpRig):

@@ -1,16 +1,13 @@
-"""moto's S3 server as a process, and an HTTP front before it that says what a TCP proxy cannot: S3's own words.
+"""An HTTP front before an S3 server, which says what a TCP proxy cannot: S3's own words.
 
 `Front` hands every request on to the server behind it, notes it, and lets the first `Rule` that concerns it change
 what happens: another answer instead, an answer after the server has done it, other bytes on their way.
 """
 
 import http.client
-import os
 import re
 import socket
 import struct
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -19,63 +16,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Self
 
-import httpx
-import pytest
-
-BUCKET = "growths"
-SECRET = "very-secret-access-key"
 _TIMEOUT_S = 60.0
 _BLOCK_BYTES = 64 * 1024
 _OF_THE_CONNECTION = frozenset(
     {"connection", "content-length", "keep-alive", "transfer-encoding", "date", "server"}
 )
-
-
-class S3Server:
-    """moto's server, with one bucket; it forgets everything when it ends."""
-
-    def __init__(self, port: int) -> None:
-        self.port = port
-        self.url = f"http://127.0.0.1:{port}"
-        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-        # Parts of a few kilobytes are enough for a test.
-        environment = {**os.environ, "S3_UPLOAD_PART_MIN_SIZE": "1024"}
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
-        )
-        patience = time.monotonic() + 60
-        while True:
-            try:
-                self.make_bucket(BUCKET)
-            except httpx.TransportError:
-                assert time.monotonic() < patience
-                assert self.process.poll() is None
-                time.sleep(0.1)
-            else:
-                return
-
-    def make_bucket(self, name: str) -> None:
-        httpx.put(f"{self.url}/{name}").raise_for_status()
-
-    def end(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def point_to(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the environment say that S3 is there, as a lab's would."""
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "an-access-key")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", url)
-    monkeypatch.setenv("AWS_REGION", "us-east-1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,8 +15,8 @@ import pytest
 import zarr
 from obstore.store import from_url
 
+from tests.destinations.s3_server import S3Server, free_port, point_to
 from tests.destinations.sites import BEGAN_MS, CHUNK_SIZE, CHUNKS, FRAMES, Site, Watched, folder_site, read_only
-from tests.destinations.test_objects import S3Server, free_port, point_to
 from uploader.catalog import Catalog, Entry, State
 from uploader.destinations.stores.base import Store, StoreTrouble
 from uploader.destinations.stores.objects import ObjectStore
@@ -49,7 +49,7 @@ def any_site(
     """The same, wherever it lies."""
     if request.param == "folder":
         return folder_site(tmp_path, tmp_path / "nas" / "growths")
-    point_to(shared, monkeypatch)
+    point_to(shared.url, monkeypatch)
     return Site(tmp_path / "spool", ObjectStore(f"{BUCKET}/{tmp_path.name}"))
 
 
@@ -208,7 +208,7 @@ def test_other_bytes_of_the_same_length_are_found_by_their_etag_or_by_reading(an
 def test_the_same_bytes_under_another_etag_are_the_same(
     tmp_path: Path, shared: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    point_to(shared, monkeypatch)
+    point_to(shared.url, monkeypatch)
     store = ObjectStore(f"{BUCKET}/{tmp_path.name}")
     place = Site(tmp_path / "spool", store).grow("copied")
     key = f"{place}/frames/c.1.0.0"
@@ -236,7 +236,7 @@ def test_a_place_is_listed_once_and_a_streams_chunks_only_to_check_them(any_site
 def test_a_thousand_objects_more_are_another_page(
     tmp_path: Path, shared: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    point_to(shared, monkeypatch)
+    point_to(shared.url, monkeypatch)
     store = ObjectStore(f"{BUCKET}/{tmp_path.name}")
     keys = {f"many/c.{k}" for k in range(1100)}
     for key in keys:
@@ -328,7 +328,7 @@ def test_what_lies_too_deep_is_said(site: Site, folder: Path) -> None:
 def test_odd_keys_in_a_bucket_end_nothing(
     tmp_path: Path, shared: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    point_to(shared, monkeypatch)
+    point_to(shared.url, monkeypatch)
     place = Site(tmp_path / "spool", ObjectStore(f"{BUCKET}/{tmp_path.name}")).grow("well")
     for odd in ("folder/", "empty//part", "a b/%25/x", "dots/../x", "ü/zarr.json"):
         httpx.put(f"{shared.url}/growths/{tmp_path.name}/{odd}", content=b"{}").raise_for_status()

@@ -16,7 +16,7 @@ from zarr.storage import ObjectStore as ZarrObjectStore
 
 from spool import Limits, Spool, Stream, read_proof
 from spool.testing import some_frames, some_settings
-from tests.destinations.s3_front import SECRET, S3Server, free_port, point_to
+from tests.destinations.s3_server import SECRET, S3Server, free_port, point_to
 from uploader import ConfigurationError, RHEEDStreamer
 from uploader.destinations.stores.base import KeyTaken, StoreTrouble
 from uploader.destinations.stores.objects import ObjectStore

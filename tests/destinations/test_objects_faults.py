@@ -30,26 +30,22 @@ from zarr.storage import ObjectStore as ZarrObjectStore
 from spool import Event, Limits, Spool, Stream, check_received, read_proof
 from spool.testing import check_invariants, some_frames, some_settings
 from tests.destinations.s3_front import (
-    BUCKET,
     LOST,
-    SECRET,
     Answer,
     Asked,
     Front,
     PassOn,
     Rule,
-    S3Server,
     drops,
     first_somebody_else,
-    free_port,
     hides_digests,
     ignores_if_none_match,
     loses_the_answer,
-    point_to,
     says,
     stores_other_bytes,
     wants_token,
 )
+from tests.destinations.s3_server import BUCKET, SECRET, S3Server, free_port, point_to
 from tools.fault_proxy import Fault, FaultProxy
 from uploader import RHEEDStreamer
 from uploader.destinations.stores.base import KeyTaken, StoreTrouble

@@ -20,8 +20,8 @@ from zarr.storage import ObjectStore as ZarrObjectStore
 
 from spool import Stream, audit, read_proof
 from spool.testing import some_frames
+from tests.destinations.s3_server import S3Server, free_port, point_to
 from tests.destinations.sites import CHUNK_SIZE, CHUNKS, FRAMES, Site, Watched, folder_site, frames
-from tests.destinations.test_objects import S3Server, free_port, point_to
 from uploader import RHEEDStreamer
 from uploader.catalog import Catalog, Entry, State
 from uploader.destinations.base import Opened, TryLater
@@ -49,7 +49,7 @@ def site(
 ) -> Site:
     if request.param == "folder":
         return folder_site(tmp_path, tmp_path / "nas" / "growths")
-    point_to(shared, monkeypatch)
+    point_to(shared.url, monkeypatch)
     return Site(tmp_path / "spool", ObjectStore(f"s3://growths/{tmp_path.name}"))
 
 
