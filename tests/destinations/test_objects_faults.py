@@ -91,7 +91,7 @@ class Bench:
     @contextmanager
     def delivering(self, url: str = URL, **options: Any) -> Iterator[None]:
         """A real worker at work; it has ended with nothing left to do when this is left."""
-        store = ObjectStore(url, **{"small_timeout_s": TIMEOUT_S, **options})
+        store = ObjectStore(url, **{"small_timeout_s": TIMEOUT_S, "request_timeout_s": TIMEOUT_S, **options})
         with Spool(self.root, limits=NO_LIMITS) as spool, closing(ZarrDestination(store)) as destination:
             worker = UploadWorker(spool, destination, until=Until.DRY)
             thread = threading.Thread(target=worker.run, daemon=True)
@@ -199,6 +199,9 @@ def bench(
     server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> Iterator[Bench]:
     caplog.set_level(logging.DEBUG)
+    # What nobody asks for is waited for less; what a refusal asks for, as long as ever.
+    monkeypatch.setattr("uploader.retry.BASE_S", 0.1)
+    monkeypatch.setattr("uploader.retry.CAP_S", 2.0)
     with Front(server.port) as front, FaultProxy("127.0.0.1", front.port) as proxy:
         point_to(proxy.url, monkeypatch)
         made = Bench(tmp_path, server, front, proxy)
@@ -401,21 +404,35 @@ def test_a_store_that_asks_for_less_is_left_alone_for_a_while_by_all_streams(ben
         (403, "AccessDenied", "the credentials do not allow this (403 AccessDenied): whoever owns the bucket"),
     ],
 )
-def test_refused_credentials_say_who_has_to_do_what_and_are_tried_slowly(
-    bench: Bench, status: int, code: str, words: str
-) -> None:
+def test_refused_credentials_say_who_has_to_do_what(bench: Bench, status: int, code: str, words: str) -> None:
+    bench.front.set(Rule(act=says(status, code)))
+    store = ObjectStore(URL)
+    asks: list[Callable[[], object]] = [
+        lambda: store.read("a"),
+        lambda: store.replace("a", b"x"),
+        lambda: store.create("a", [b"x"]),
+    ]
+    for ask in asks:
+        with pytest.raises(StoreTrouble) as refused:
+            ask()
+        assert str(refused.value).startswith(f"{URL}: {words}")
+        assert refused.value.key_refused
+        assert refused.value.outage
+        assert refused.value.min_wait_s == REFUSED_PROBE_S
+
+
+def test_refused_credentials_are_tried_slowly(bench: Bench) -> None:
     stream = bench.record()
-    refuses = Rule(act=says(status, code))
+    refuses = Rule(act=says(400, "ExpiredToken"))
     bench.front.set(refuses)
     with bench.delivering():
-        assert bench.wait_for_trouble(stream, "the credentials").startswith(f"{URL}: {words}")
+        bench.wait_for_trouble(stream, "the credentials have expired")
         wait_until(lambda: refuses.struck >= 2)
         bench.front.set()
     bench.assert_arrived(stream)
-    asked = [seen.at_s for seen in bench.front.seen() if seen.status == status]
+    asked = [seen.at_s for seen in bench.front.seen() if seen.status == 400]
     assert asked[1] - asked[0] > REFUSED_PROBE_S * 0.9
-    began = bench.events(stream, "trouble_began")[0]
-    assert began.detail["key_refused"] is True
+    assert bench.events(stream, "trouble_began")[0].detail["key_refused"] is True
 
 
 def test_a_look_has_no_words_and_so_the_reason_is_asked_for(bench: Bench) -> None:
