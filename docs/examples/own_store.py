@@ -1,7 +1,7 @@
 """A store of one's own, an SQLite file, and its rig for the conformance suite; see docs/destinations.md."""
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -86,21 +86,24 @@ class SqliteRig(Rig):
         super().__init__(root, far_end)
         self.path = root / "objects.sqlite3"
         self._do("CREATE TABLE objects (key TEXT PRIMARY KEY, content BLOB) WITHOUT ROWID")
-        self._count = 0
+        self._failures = 0
         self.url = SqliteStore(self.path).url
 
     def make(self) -> Destination:
         """See `Rig.make`."""
         rig = self
 
-        class Counted(SqliteStore):
+        class Watched(SqliteStore):
             @contextmanager
             def _transaction(self) -> Iterator[sqlite3.Connection]:
-                rig._count += 1
-                with super()._transaction() as db:
-                    yield db
+                try:
+                    with super()._transaction() as db:
+                        yield db
+                except StoreTrouble:
+                    rig._failures += 1
+                    raise
 
-        return ZarrDestination(Counted(self.path))
+        return ZarrDestination(Watched(self.path))
 
     def chunks(self, data_id: str) -> Mapping[int, bytes]:
         """See `Rig.chunks`."""
@@ -111,10 +114,6 @@ class SqliteRig(Rig):
         """See `Rig.proof`."""
         rows = self._do("SELECT content FROM objects WHERE key = ?", f"{data_id}.proof.json")
         return rows[0][0] if rows else None
-
-    def asked(self) -> int:
-        """See `Rig.asked`."""
-        return self._count
 
     @contextmanager
     def away(self) -> Iterator[None]:
@@ -134,9 +133,12 @@ class SqliteRig(Rig):
         """See `Rig.damaging`."""
         return self._trigger("AFTER INSERT", "1; UPDATE objects SET content = x'00' WHERE key = new.key")
 
-    def failing(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def failing(self) -> Iterator[Callable[[], int]]:
         """See `Rig.failing`."""
-        return self._trigger("BEFORE INSERT", "RAISE(ABORT, 'not now')", keys="*")
+        before = self._failures
+        with self._trigger("BEFORE INSERT", "RAISE(ABORT, 'not now')", keys="*"):
+            yield lambda: self._failures - before
 
     @contextmanager
     def _trigger(self, when: str, what: str, keys: str = "*/frames/c.*") -> Iterator[None]:

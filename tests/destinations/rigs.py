@@ -33,7 +33,7 @@ from uploader.destinations.stores.objects import ObjectStore
 from uploader.destinations.zarr_store import PROOF_SUFFIX, ZarrDestination
 from uploader.loopback.process import LoopbackServer
 
-Trouble = Callable[[], AbstractContextManager[None]]
+Trouble = Callable[[], AbstractContextManager[object]]
 _CHUNK = re.compile(r"/frames/c[./](\d+)[./]0[./]0$", re.ASCII)
 _CHUNK_PUT = r"PUT .*/frames/c[./]"
 
@@ -80,10 +80,6 @@ class Rig(ABC):
         return None
 
     @abstractmethod
-    def asked(self) -> int:
-        """How often anything was asked of the far end so far: requests, or steps."""
-
-    @abstractmethod
     def away(self) -> AbstractContextManager[None]:
         """The far end is not there, for anybody."""
 
@@ -96,8 +92,8 @@ class Rig(ABC):
         """Of each chunk other bytes arrive than were sent."""
 
     @abstractmethod
-    def failing(self) -> AbstractContextManager[None]:
-        """The far end is there, and fails at whatever it is asked."""
+    def failing(self) -> AbstractContextManager[Callable[[], int]]:
+        """The far end is there, and fails at whatever it is to do; how often it has failed since."""
 
     def troubles(self) -> Mapping[str, Trouble]:
         """Whatever else may go wrong, by name."""
@@ -118,9 +114,6 @@ class HttpRig(Rig):
 
     def close(self) -> None:
         self.proxy.close()
-
-    def asked(self) -> int:
-        return self.proxy.counters().get("requests", 0)
 
     def away(self) -> AbstractContextManager[None]:
         return self._fault("refuse")
@@ -149,8 +142,11 @@ class HttpRig(Rig):
     def damaging(self) -> AbstractContextManager[None]:
         return self._fault("corrupt_request", only=_CHUNK_PUT, body_bytes_min=64)
 
-    def failing(self) -> AbstractContextManager[None]:
-        return self._fault("html", status=503)
+    @contextmanager
+    def failing(self) -> Iterator[Callable[[], int]]:
+        before = self.proxy.counters().get("html", 0)
+        with self._fault("html", status=503):
+            yield lambda: self.proxy.counters().get("html", 0) - before
 
     def troubles(self) -> Mapping[str, Trouble]:
         faults: dict[str, Trouble] = {
@@ -299,9 +295,6 @@ class FolderRig(Rig):
         path = self.folder / f"{data_id}{PROOF_SUFFIX}"
         return path.read_bytes() if path.exists() else None
 
-    def asked(self) -> int:
-        return len(self.disk.steps)
-
     @contextmanager
     def away(self) -> Iterator[None]:
         elsewhere = self.folder.with_name("elsewhere")
@@ -330,8 +323,11 @@ class FolderRig(Rig):
         finally:
             self.disk.lies = False
 
-    def failing(self) -> AbstractContextManager[None]:
-        return self._breaks("object.write", errno.EIO)
+    @contextmanager
+    def failing(self) -> Iterator[Callable[[], int]]:
+        before = self.disk.labels().count("object.write")
+        with self._breaks("object.write", errno.EIO):
+            yield lambda: self.disk.labels().count("object.write") - before
 
     def troubles(self) -> Mapping[str, Trouble]:
         return {
@@ -350,21 +346,17 @@ class FolderRig(Rig):
 
 
 class Shelf(dict[str, bytes]):
-    """What a `MemoryStore` keeps its objects in: it counts, keeps other bytes, or breaks."""
+    """What a `MemoryStore` keeps its objects in: it keeps other bytes, or breaks, when told to."""
 
-    asked = 0
     lies = False
     breaks_at: re.Pattern[str] | None = None
+    broke = 0
 
     def __setitem__(self, key: str, content: bytes) -> None:
-        self.asked += 1
         if self.breaks_at is not None and self.breaks_at.search(key):
+            self.broke += 1
             raise StoreTrouble(f"{key} broke off", outage=True)
         super().__setitem__(key, content[::-1] if self.lies and "/frames/c." in key else content)
-
-    def get(self, key: str, default: Any = None) -> Any:
-        self.asked += 1
-        return super().get(key, default)
 
 
 class MemoryRig(Rig):
@@ -385,21 +377,13 @@ class MemoryRig(Rig):
         return _chunks(self.shelf, data_id)
 
     def proof(self, data_id: str) -> bytes | None:
-        return dict(self.shelf).get(f"{data_id}{PROOF_SUFFIX}")
-
-    def asked(self) -> int:
-        return self.shelf.asked
+        return self.shelf.get(f"{data_id}{PROOF_SUFFIX}")
 
     def away(self) -> AbstractContextManager[None]:
         return self._trouble(StoreTrouble("nobody is there", outage=True, may_be_done=False))
 
-    @contextmanager
-    def cut(self) -> Iterator[None]:
-        self.shelf.breaks_at = re.compile("/frames/c")
-        try:
-            yield
-        finally:
-            self.shelf.breaks_at = None
+    def cut(self) -> AbstractContextManager[None]:
+        return self._breaks("/frames/c[.]")
 
     @contextmanager
     def damaging(self) -> Iterator[None]:
@@ -410,15 +394,21 @@ class MemoryRig(Rig):
             self.shelf.lies = False
 
     @contextmanager
-    def failing(self) -> Iterator[None]:
-        self.shelf.breaks_at = re.compile("")
+    def failing(self) -> Iterator[Callable[[], int]]:
+        before = self.shelf.broke
+        with self._breaks(""):
+            yield lambda: self.shelf.broke - before
+
+    def troubles(self) -> Mapping[str, Trouble]:
+        return {"it is full": lambda: self._trouble(StoreTrouble("full", outage=True, min_wait_s=600))}
+
+    @contextmanager
+    def _breaks(self, pattern: str) -> Iterator[None]:
+        self.shelf.breaks_at = re.compile(pattern)
         try:
             yield
         finally:
             self.shelf.breaks_at = None
-
-    def troubles(self) -> Mapping[str, Trouble]:
-        return {"it is full": lambda: self._trouble(StoreTrouble("full", outage=True, min_wait_s=600))}
 
     @contextmanager
     def _trouble(self, trouble: StoreTrouble) -> Iterator[None]:

@@ -224,7 +224,7 @@ _AWAY = suite.test_while_the_far_end_is_away_everything_may_work_later_and_does
 _END = suite.test_the_end_may_be_asked_for_twice_and_leaves_a_complete_proof_where_it_keeps_one
 _CLOSE = suite.test_closing_twice_is_no_error
 _TROUBLE = suite.test_in_whatever_trouble_nothing_is_raised_and_nothing_is_believed_that_did_not_happen
-_BOUNDED = suite.test_a_try_that_fails_asks_no_more_than_one_that_succeeds
+_BOUNDED = suite.test_a_try_ends_with_what_fails_and_at_most_one_more_request_asks_why
 _THREADS = suite.test_eight_threads_use_it_at_once_each_for_its_own_stream
 _WORKER = suite.test_a_worker_delivers_a_whole_stream_and_the_audit_is_complete
 
@@ -250,7 +250,7 @@ BROKEN: Sequence[tuple[Callable[[suite.Desk], None], type[Broken], str]] = (
     (_CLOSE, ClosesOnce, "it is closed"),
     (_TROUBLE, Raises, "nobody is there"),
     (_TROUBLE, SwallowsTrouble, "ended without a proof"),
-    (_BOUNDED, Retries, "'send': 8"),
+    (_BOUNDED, Retries, "send was tried 8 times"),
     (_THREADS, OneStreamAtATime, "other bytes"),
     (_WORKER, EndsWithoutAProof, "keeps_proof"),
 )

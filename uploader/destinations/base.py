@@ -1,7 +1,7 @@
 """What a destination is to the worker: a few requests, a small vocabulary of outcomes, and what it can do.
 
-A destination never raises, retries or sleeps, and never touches the spool: one try is a bounded number of
-requests. Its outcome says what the try led to, and whether that is for good:
+A destination never raises, retries or sleeps, and never touches the spool: a try ends with the first request that
+fails. Its outcome says what the try led to, and whether that is for good:
 
 ========== =============================================== ========================================================
 outcome    what it says                                    another try
