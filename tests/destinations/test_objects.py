@@ -18,7 +18,7 @@ from spool import Limits, Spool, Stream, read_proof
 from spool.testing import some_frames, some_settings
 from tests.destinations.s3_server import SECRET, S3Server, free_port, point_to
 from uploader import ConfigurationError, RHEEDStreamer
-from uploader.destinations.stores.base import KeyTaken, StoreTrouble
+from uploader.destinations.stores.base import StoreTrouble
 from uploader.destinations.stores.objects import ObjectStore
 from uploader.destinations.zarr_store import ZarrDestination
 from uploader.worker import Until, UploadWorker
@@ -85,17 +85,6 @@ def test_a_stream_lands_in_the_bucket_confirmed_and_opens_there(server: S3Server
         with closing(ZarrDestination(ObjectStore(URL))) as destination:
             assert UploadWorker(spool, destination, until=Until.DRY).run()
         assert_arrived(spool, stream)
-
-
-def test_an_object_is_created_once(server: S3Server) -> None:
-    del server
-    store = ObjectStore(URL)
-    assert not store.create("once", [b"the ", memoryview(b"bytes")]).was_there
-    assert store.create("once", [b"the bytes"]).was_there
-    with pytest.raises(KeyTaken, match="other bytes"):
-        store.create("once", [b"other ones"])
-    assert store.read("once") == b"the bytes"
-    assert store.read("never") is None
 
 
 def test_a_store_that_cannot_be_used_is_trouble_in_one_line_without_secrets(
