@@ -80,10 +80,12 @@ class Watched:
         return partial(self._ask, name) if callable(found) else found
 
     def _ask(self, name: str, *args: object) -> object:
-        with _sleepless(name):
-            began_s = time.monotonic()
+        began_s, _asked.name = time.monotonic(), name
+        try:
             outcome = getattr(self._destination, name)(*args)
-            assert time.monotonic() - began_s < PATIENCE_S, f"{name} waited"
+        finally:
+            _asked.name = None
+        assert time.monotonic() - began_s < PATIENCE_S, f"{name} waited"
         allowed = get_type_hints(getattr(Destination, name))["return"]
         kinds = tuple(get_origin(one) or one for one in get_args(allowed) or (allowed,))
         assert isinstance(outcome, kinds), f"{name} led to {outcome!r}, which is none of {allowed}"
@@ -97,12 +99,18 @@ class Watched:
         return outcome
 
 
+_asked = threading.local()
+"""What a thread has just asked a destination for."""
+
+
 @contextmanager
-def _sleepless(name: str) -> Iterator[None]:
-    caller, sleep = threading.current_thread(), time.sleep
+def sleepless() -> Iterator[None]:
+    """While a thread waits for a destination's outcome it does not sleep."""
+    sleep = time.sleep
 
     def refuse(seconds: float) -> None:
-        assert threading.current_thread() is not caller, f"{name} slept"
+        name = getattr(_asked, "name", None)
+        assert name is None, f"{name} slept"
         sleep(seconds)
 
     with pytest.MonkeyPatch.context() as patched:
@@ -217,7 +225,8 @@ class Desk:
 @contextmanager
 def a_desk(kind: type[Rig], far_end: object, root: Path) -> Iterator[Desk]:
     rig = kind(root, far_end)
-    with closing(rig), Spool(root / "spool", limits=Limits(min_free_bytes=0)) as spool, ExitStack() as made:
+    limits = Limits(min_free_bytes=0)
+    with closing(rig), Spool(root / "spool", limits=limits) as spool, ExitStack() as made, sleepless():
         yield Desk(rig, spool, made)
 
 
