@@ -70,6 +70,11 @@ OUTSIDE_THE_WORKLOADS = {
 }
 """Steps that only follow upon damage or a person's moving, and that no accepted chunk rests on alone."""
 
+NOT_CUT_YET = {
+    "copy.fsync_dir": "no workload has a stream with several destinations. The copy's file may be gone without it",
+}
+"""Steps that something does rest on, and that no workload takes: each is a gap in this campaign."""
+
 CANNOT_BE_CUT_HERE = {
     "F_FULLFSYNC": "macOS only: there a plain fsync leaves the bytes in the drive's own memory",
     "fullfsync = ON": "the same, in SQLite",
@@ -189,7 +194,7 @@ def test_every_durable_step_of_the_spool_and_of_a_folder_is_accounted_for() -> N
             r"os\.fsync|os\.fdatasync|os\.sync|F_FULLFSYNC|fullfsync = ON|MOVEFILE_WRITE_THROUGH|synchronous = \w+"
         )
         other |= set(re.findall(durable, text))
-    known = {*BITES, *BITES_WITH_ANOTHER_SQLITE, *LOSES_NOTHING, *OUTSIDE_THE_WORKLOADS}
+    known = {*BITES, *BITES_WITH_ANOTHER_SQLITE, *LOSES_NOTHING, *OUTSIDE_THE_WORKLOADS, *NOT_CUT_YET}
     assert found == known - {"sqlite=OFF"}
     assert other == {*CANNOT_BE_CUT_HERE, "os.fsync", "synchronous = EXTRA"}
 
