@@ -157,25 +157,28 @@ def _check(spool: Spool, stream: Stream, share: Path, frames: FramesOf) -> None:
             raise Lost(f"chunk {chunk.chunk_idx} of {name} is acknowledged and not confirmed")
         if receipt.checksums.get("sha256") != hashlib.sha256(content).hexdigest():
             raise Lost(f"chunk {chunk.chunk_idx} of {name} is another object than the one of its receipt")
+    # What has its name there is whole. A chunk before it may still wait: one that was pushed later, into a gap.
+    named = [chunk for idx, chunk in chunks.items() if (group / "frames" / shard_name(idx)).exists()]
+    for chunk in named:
+        _object(group, stream, chunk)
+    reach = max((chunk.chunk_idx * stream.settings.chunk_size + chunk.n for chunk in named), default=0)
     for what, length in _claims(group):
-        for idx, chunk in chunks.items():
-            # One that a person has given up leaves a gap.
-            if idx * stream.settings.chunk_size < length and chunk.state is not ChunkState.DISCARDED:
-                _object(group, stream, chunk, f"{what} claims {length} frames, and ")
+        if length > reach:
+            raise Lost(f"{what} claims {length} frames of {name}, and those that are there end with {reach}")
     if stream.data_id is not None:
         _check_readable(group, stream, acknowledged, frames)
     if stream.state is StreamState.FINALIZED:
         _check_proof(group, stream, acknowledged)
 
 
-def _object(group: Path, stream: Stream, chunk: Chunk, before: str = "") -> bytes:
+def _object(group: Path, stream: Stream, chunk: Chunk) -> bytes:
     """A chunk's object, which has exactly the bytes of its digest."""
     try:
         content = (group / "frames" / shard_name(chunk.chunk_idx)).read_bytes()
         check_received(content, chunk, chunk_size=stream.settings.chunk_size)
     except (FileNotFoundError, ShardDamaged) as error:
         what = f"chunk {chunk.chunk_idx} of {stream.settings.name}, {chunk.state}"
-        raise Lost(f"{before}{what}, is not whole in the folder: {error}") from error
+        raise Lost(f"{what}, is not whole in the folder: {error}") from error
     return content
 
 
