@@ -112,6 +112,9 @@ class RHEEDStreamer:
                 "layout": layout,
             }
         )
+        # All of them before the spool: what cannot be used is told before anything is begun.
+        when_closed = OnClosed(str(config.setting("on_closed", on_closed).value))
+        rate = str(config.setting("max_rate", max_rate).value)
         self._open_timeout_s = float(str(config.setting("open_timeout_s", open_timeout_s).value))
         self._endpoint, self._limits = found.endpoint, found.limits
         self._destinations = {
@@ -129,8 +132,8 @@ class RHEEDStreamer:
                 keys,
                 self._limits,
                 kind=worker,
-                on_closed=OnClosed(str(config.setting("on_closed", on_closed).value)),
-                max_rate=str(config.setting("max_rate", max_rate).value),
+                on_closed=when_closed,
+                max_rate=rate,
                 layout=found.layout,
             )
             for url, keys in self._destinations.items()
