@@ -101,7 +101,7 @@ def _catch_up(
         return chunks[-1].chunk_idx
     if stream.sealed_at_ms is not None and copy.state is StreamState.OPEN:
         event = rows.move_stream(db, copy_key, "seal", sealed_at_ms=stream.sealed_at_ms)
-        ledger.append(db, event, at_ms=folder.clock.now_ms(), stream_id=copy_id)
+        ledger.append(db, event, at_ms=stream.sealed_at_ms, stream_id=copy_id)
         folder.write_stream_description(rows.require_stream(db, copy_id)[1])
     return None
 

@@ -107,13 +107,25 @@ class Encoding:
             wait([future for future in pending if not future.cancel()])
 
     def _begun(self, run: NDArray[np.uint8]) -> Future[list[bytes]]:
+        future: Future[list[bytes]] = Future()
         try:
-            return self._threads.submit(compress, run)
+            self._threads.submit(_compress_into, future, run)
         except RuntimeError:
             # Python closes its pools when the main thread ends; a camera's thread, or an exit function, goes on.
-            done: Future[list[bytes]] = Future()
-            done.set_result(compress(run))
-            return done
+            # Where only a thread could not be started the run is queued all the same: it must not begin later.
+            if future.cancel():
+                future = Future()
+                _compress_into(future, run)
+        return future
+
+
+def _compress_into(future: Future[list[bytes]], run: NDArray[np.uint8]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        future.set_result(compress(run))
+    except BaseException as error:  # noqa: BLE001 - raised where the result is wanted
+        future.set_exception(error)
 
 
 class _Hashing:

@@ -85,9 +85,8 @@ class Index:
             )
         with self._lock:
             try:
-                was_open = (
-                    self._db.in_transaction
-                )  # a call inside another one's block: that one is not ours to end
+                # A call inside another one's block fails, and that one is not ours to end.
+                was_open = self._db.in_transaction
                 try:
                     # An interrupt is raised as soon as this returns: it must find the transaction's end.
                     self._db.execute(begin)

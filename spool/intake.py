@@ -113,7 +113,7 @@ class Intake:
         )
         try:
             chunk = self._push_at_once(draft, array, used_bytes, copies) if is_new else None
-            return chunk or self._push_with_care(draft, array)
+            return chunk or self._push_with_care(draft, array, copies)
         except OSError as error:
             raise translated(error, f"chunk {idx} could not be stored") from error
 
@@ -140,7 +140,7 @@ class Intake:
         except SpoolFull:
             return None
 
-    def _push_with_care(self, draft: shards.Description, array: NDArray[np.uint8]) -> Chunk:
+    def _push_with_care(self, draft: shards.Description, array: NDArray[np.uint8], copies: int) -> Chunk:
         """The same for a chunk that may be here already, or for which room may have to be made."""
         encoding = self._encoding(array)
         frames = [one for run in encoding.runs() for one in run]
@@ -150,7 +150,7 @@ class Intake:
         description = self._as_first_spooled(description)
         pieces = [*frames, encoding.tail(description)]
         try:
-            return self._store(pieces, description, array)
+            return self._store(pieces, description, array, copies)
         except OSError as error:
             if error.errno in NO_SPACE:
                 raise self._full("the disk has no room", sum(map(len, pieces)), self._used()) from error
@@ -159,11 +159,13 @@ class Intake:
     def _encoding(self, array: NDArray[np.uint8]) -> Encoding:
         return Encoding(array, self._threads, ahead=self._thread_count * RUNS_AHEAD)
 
-    def _store(self, pieces: list[bytes], description: shards.Description, array: NDArray[np.uint8]) -> Chunk:
+    def _store(
+        self, pieces: list[bytes], description: shards.Description, array: NDArray[np.uint8], copies: int
+    ) -> Chunk:
         """Steps 1 to 3; once more with a new file when room could be made meanwhile."""
         size = sum(map(len, pieces))
         try:
-            self._make_room(size)
+            self._make_room(size, copies)
             return self._write_and_place(pieces, lambda: description, array)
         except (SpoolFull, OSError) as error:
             if isinstance(error, OSError) and error.errno not in NO_SPACE:
@@ -171,7 +173,7 @@ class Intake:
             # A quota, another producer or another program was quicker than the check for room.
             if prune(self._folder, wanted_bytes=size + self._folder.missing_reserve_bytes) == (0, 0):
                 raise
-        self._make_room(size)
+        self._make_room(size, copies)
         return self._write_and_place(pieces, lambda: description, array)
 
     def _write_and_place(
@@ -377,19 +379,20 @@ class Intake:
         stored = shards.decode(body, n=chunk.n, height=chunk.height, width=chunk.width)
         return bool(np.array_equal(stored, array))
 
-    def _make_room(self, chunk_bytes: int) -> None:
+    def _make_room(self, chunk_bytes: int, copies: int) -> None:
         """Prune acknowledged chunks until the limits allow so many bytes more; set the reserve aside.
+
+        Each copy counts as much again in the limits, and nothing on the disk.
 
         Raises:
             SpoolFull: even then there is no room.
             DiskFailed: the reserve could not be written.
         """
-        lacking = self._lacking(chunk_bytes, used := self._used())
-        if lacking > 0:
-            prune(self._folder, wanted_bytes=lacking)
-            lacking = self._lacking(chunk_bytes, used := self._used())
-        if lacking > 0:
-            raise self._full("the spool is full", chunk_bytes, used)
+        counted = copies * chunk_bytes
+        while (lacking := self._lacking(chunk_bytes, self._used() + counted)) > 0:
+            # Again, as long as it helps: a file with several names frees nothing before its last one goes.
+            if prune(self._folder, wanted_bytes=lacking) == (0, 0):
+                raise self._full("the spool is full", chunk_bytes + counted, self._used())
         try:
             self._folder.ensure_reserve(self.claim_incoming())
         except OSError as error:

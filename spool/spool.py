@@ -275,6 +275,11 @@ class Spool:
         with self._folder.index.reading() as db:
             return rows.require_stream(db, ref)[1]
 
+    def copies(self, ref: str) -> list[Stream]:
+        """The copies of a stream, one for each further destination; one that was unpacked here has none here."""
+        with self._folder.index.reading() as db:
+            return [copy for _, copy in copying.copies_of(db, rows.require_stream(db, ref)[1])]
+
     def find(self, text: str) -> Stream:
         """The stream that a person means: a stream_id, a data_id, or an unambiguous prefix or name.
 
@@ -286,7 +291,7 @@ class Spool:
         ids = {s.stream_id: (s.stream_id, *(part.data_id or "" for part in s.parts)) for s in streams}
         for fits in (
             [s for s in streams if text in ids[s.stream_id]],
-            [s for s in streams if s.settings.name == text and s.settings.copy_of is None],
+            [s for s in streams if s.settings.name == text and s.settings.copy_of not in ids],
             [s for s in streams if any(one.startswith(text) for one in ids[s.stream_id])],
         ):
             if len(fits) == 1:

@@ -6,8 +6,10 @@ here, and a worker opens it on the server later; see `uploader.parts`.
 
 import logging
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from spool import StreamSettings
@@ -72,7 +74,7 @@ def begin(
         KeyRefused, RequestRefused: the server answered, and said no; nothing is open.
     """
     if keys is None:
-        why = _marked(endpoint, timeout_s)
+        why = Marking([endpoint], timeout_s).why_not(endpoint)
         return Begun(data_id=None, links={}, unlinked=None, asked=False, is_name_free=False, clock=None, why=why)
     attempt = _Attempt(settings, knows)
     if timeout_s > 0:
@@ -84,26 +86,41 @@ def begin(
     return attempt.give_up(timeout_s)
 
 
-def _marked(url: str, timeout_s: float) -> str | None:
-    """Mark a folder as a destination, because a person is here now; why that was not done, if it was not.
+class Marking:
+    """Marks folders as destinations, side by side, because a person is here now.
 
-    A share whose server is gone keeps whoever asks: that is a thread that may be left behind.
+    A share whose server is gone keeps whoever asks: each is a thread that may be left behind.
+
+    Args:
+        urls: of any destinations; only folders are marked.
+        timeout_s: how long all of them are waited for, from now on.
     """
-    folder = folder_of(url)
-    if folder is None:
-        return None
-    found: list[str | None] = []
 
-    def look() -> None:
+    def __init__(self, urls: Iterable[str], timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._deadline_s = time.monotonic() + timeout_s
+        self._found: dict[str, str | None] = {}
+        self._threads: dict[str, threading.Thread] = {}
+        for url in urls:
+            if (folder := folder_of(url)) is not None:
+                thread = threading.Thread(
+                    target=self._mark, args=(url, folder), name="framespool-open", daemon=True
+                )
+                self._threads[url] = thread
+                thread.start()
+
+    def why_not(self, url: str) -> str | None:
+        """Why that could not be done in time; ``None`` when it is done, or there was nothing to do."""
+        if url not in self._threads:
+            return None
+        self._threads[url].join(max(0.0, self._deadline_s - time.monotonic()))
+        return self._found.get(url, _no_answer(self._timeout_s))
+
+    def _mark(self, url: str, folder: Path) -> None:
         try:
-            found.append(None if mark(folder) else f"{folder.parent} is not there")
+            self._found[url] = None if mark(folder) else f"{folder.parent} is not there"
         except OSError as error:
-            found.append(f"{folder}: {error.strerror or error}")
-
-    thread = threading.Thread(target=look, name="framespool-open", daemon=True)
-    thread.start()
-    thread.join(timeout_s)
-    return found[0] if found else _no_answer(timeout_s)
+            self._found[url] = f"{folder}: {error.strerror or error}"
 
 
 def _no_answer(timeout_s: float) -> str:

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from spool import Spool, SpoolFull, Stream, StreamSettings, StreamState, UnknownStream
 from uploader import config
 from uploader.api import AtomscaleApi
-from uploader.beginning import Begun, begin
+from uploader.beginning import Begun, Marking, begin
 from uploader.clock import ClockMeasurement
 from uploader.delivery import OnClosed
 from uploader.destinations.making import keys_for
@@ -197,12 +197,13 @@ class RHEEDStreamer:
             tags=tags,
             azimuth=azimuth,
         )
-        begun = self._begin(self._endpoint, settings)
+        marking = Marking(self._further, self._open_timeout_s)
+        begun = self._begin(settings)
         self._clock = begun.clock or self._clock
         stream = self._open_here(settings, begun)
         self._warn(self._endpoint, stream.stream_id, begun.why)
         for url, copy_id in zip(self._further, stream.settings.copies, strict=True):
-            self._warn(url, copy_id, self._begin(url, settings).why if self._destinations[url] is None else None)
+            self._warn(url, copy_id, marking.why_not(url))
         self._ensure_worker()
         return begun.data_id or stream.stream_id
 
@@ -379,8 +380,7 @@ class RHEEDStreamer:
 
     def _all(self, ref: str) -> list[Stream]:
         """The stream, and its copies."""
-        stream = self._spool.stream(ref)
-        return [stream, *map(self._spool.stream, stream.settings.copies)]
+        return [self._spool.stream(ref), *self._spool.copies(ref)]
 
     def _warn(self, url: str, stream_id: str, why: str | None) -> None:
         if why is not None:
@@ -392,10 +392,10 @@ class RHEEDStreamer:
                 stream_id,
             )
 
-    def _begin(self, url: str, settings: StreamSettings) -> Begun:
+    def _begin(self, settings: StreamSettings) -> Begun:
         return begin(
-            url,
-            self._destinations[url],
+            self._endpoint,
+            self._keys,
             settings,
             timeout_s=self._open_timeout_s,
             knows=self._knows,

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -196,3 +197,34 @@ def test_a_recording_that_was_cut_short_goes_on_to_all_its_destinations(tmp_path
     with Spool(root) as spool:
         assert [stream.tally.acknowledged for stream in spool.streams()] == [4, 4]
         assert [stream.state for stream in spool.streams()] == [StreamState.FINALIZED] * 2
+
+
+def test_shares_that_do_not_answer_are_waited_for_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers = threading.Event()
+    monkeypatch.setattr("uploader.beginning.mark", lambda _folder: answers.wait(60))
+    shares = [tmp_path / f"share {k}" for k in range(6)]
+    with RHEEDStreamer(
+        destination=shares[0], also=shares[1:], spool_dir=tmp_path / "spool", worker="external", open_timeout_s=4
+    ) as streamer:
+        began = time.monotonic()
+        stream_id = streamer.initialize(2, 0, 4)
+        assert time.monotonic() - began < 4 * 5  # one after the other it would be at least 24 s
+        streamer.push(stream_id, 0, some_frames())
+    answers.set()
+    assert caplog.text.count("there was no answer within 4 s") == len(shares)
+
+
+def test_nobody_is_told_to_end_a_copy(tmp_path: Path, share: Path) -> None:
+    root = tmp_path / "spool"
+    recorded = ("stream", "sim:frames=8", "--fast", "--fps", "2", "--no-finalize", "--spool", root)
+    said = framespool(*recorded, "--to", share, "--to", tmp_path / "other")
+    assert said.returncode == 0, said
+    with Spool(root) as spool:
+        stream, copy = spool.streams()
+    said = framespool("status", "--spool", root)
+    assert f"finalize {stream.stream_id}" in said.stdout
+    assert f"finalize {copy.stream_id}" not in said.stdout
+    assert f"Copies     {copy.stream_id}" in framespool("audit", "sim", "--spool", root).stdout
+    assert f"Copy of    {stream.stream_id}" in framespool("audit", copy.stream_id, "--spool", root).stdout

@@ -1,7 +1,9 @@
 """Several destinations for a stream: each gets everything at its own pace, and the frames lie there once."""
 
 import errno
+import json
 import os
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 
 from spool import (
     ChunkState,
+    Disk,
     DiskFailed,
     Limits,
     Receipt,
@@ -18,6 +21,7 @@ from spool import (
     SpoolFull,
     Stream,
     StreamState,
+    UnknownStream,
     make_proof,
     pack,
     read_proof,
@@ -158,6 +162,40 @@ def test_each_counts_in_the_limits(root: Path) -> None:
         check_invariants(spool)
 
 
+def test_whatever_may_be_pruned_is_pruned_before_a_chunk_with_several_names_is_refused(root: Path) -> None:
+    with Spool(root, limits=NO_LIMITS) as spool:
+        stream = spool.open_stream(some_settings(), also=[ELSEWHERE, f"{ELSEWHERE}-2"])
+        size = spool.push(stream.stream_id, 0, some_frames()).disk_bytes
+        for one in (stream, *spool.copies(stream.stream_id)):
+            deliver(spool, one)
+    with Spool(root, limits=Limits(min_free_bytes=0, max_bytes=3 * size + size // 2)) as spool:
+        spool.push(stream.stream_id, 1, some_frames(seed=1))
+        assert spool.status().used_bytes <= 3 * size + size // 2
+        check_invariants(spool)
+
+
+class NearlyFull(Disk):
+    """A disk that has room for nothing more while a certain file is on it."""
+
+    in_the_way = Path("nothing yet")
+
+    def free_bytes(self, path: Path) -> int:
+        return 0 if self.in_the_way.exists() else super().free_bytes(path)
+
+
+def test_room_on_the_disk_is_made_by_the_last_name_too(root: Path) -> None:
+    disk = NearlyFull()
+    with Spool(root, limits=NO_LIMITS, disk=disk) as spool:
+        stream = spool.open_stream(some_settings(), also=[f"{ELSEWHERE}-{k}" for k in range(4)])
+        spool.push(stream.stream_id, 0, some_frames())
+        copies = spool.copies(stream.stream_id)
+        for one in (stream, *copies):
+            deliver(spool, one)
+        disk.in_the_way = shard(spool, copies[-1], 0)  # the others' names go first, and free nothing
+        spool.push(stream.stream_id, 1, some_frames(1, seed=1))
+        check_invariants(spool)
+
+
 def test_settings_of_a_stream_with_one_destination_are_stored_as_ever(spool: Spool) -> None:
     stream = spool.open_stream(some_settings())
     (opened,) = spool.stream_events(stream.stream_id)
@@ -241,6 +279,41 @@ def test_a_shard_that_is_taken_up_is_given_to_the_copy(root: Path) -> None:
     with Spool(root, limits=NO_LIMITS) as spool:
         assert states(spool, copy_of(spool, stream)) == [ChunkState.SPOOLED]
         check_invariants(spool)
+
+
+def test_an_end_that_only_the_original_knows_of_is_the_copys_too(root: Path) -> None:
+    with Spool(root, limits=NO_LIMITS) as spool:
+        stream = spool.open_stream(some_settings(), also=[ELSEWHERE])
+        spool.push(stream.stream_id, 0, some_frames())
+        spool.seal(stream.stream_id)
+        (copy_id,) = stream.settings.copies
+    told = root / "streams" / copy_id / "stream.json"
+    told.write_text(json.dumps({**json.loads(told.read_text()), "sealed_at_ms": None}))
+    time.sleep(0.01)  # the end is older than its discovery
+    for name in ("index.sqlite3", "ledger.jsonl"):
+        (root / name).unlink()
+    with Spool(root, limits=NO_LIMITS) as spool:
+        assert copy_of(spool, stream).state is StreamState.SEALED
+        check_invariants(spool)
+
+
+def test_where_only_one_of_them_is_nobody_looks_for_the_others(
+    spool: Spool, stream: Stream, tmp_path: Path
+) -> None:
+    spool.push(stream.stream_id, 0, some_frames())
+    spool.seal(stream.stream_id)
+    (copy_id,) = stream.settings.copies
+    for ref, other in ((stream.stream_id, copy_id), (copy_id, stream.stream_id)):
+        packed = pack(spool, ref, tmp_path / f"pack {ref}", who="a test", made_by="a test")
+        with Spool(tmp_path / f"spool {ref}", limits=NO_LIMITS) as alone:
+            unpack(alone, packed.path, who="a test")
+            assert alone.copies(ref) == []
+            assert alone.find(stream.settings.name).stream_id == ref
+            assert not alone.has_live_producer(ref)
+            with pytest.raises(UnknownStream):
+                alone.find(other)
+            deliver(alone, alone.stream(ref))
+            check_invariants(alone)
 
 
 def test_each_is_proved_and_packed_by_itself(spool: Spool, stream: Stream, tmp_path: Path) -> None:

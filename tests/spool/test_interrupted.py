@@ -5,7 +5,10 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -130,3 +133,31 @@ def test_a_push_that_raised_is_done_with_the_frames(root: Path, monkeypatch: pyt
         assert at_work == []
         monkeypatch.undo()
         check_invariants(spool)
+
+
+class NoThreads(ThreadPoolExecutor):
+    """Queues what it is given, and then cannot start a thread for it: there are too many."""
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        late.append(lambda: fn(*args, **kwargs))
+        raise RuntimeError("can't start new thread")
+
+
+late: list[Callable[[], object]] = []
+
+
+def test_a_run_for_which_no_thread_could_be_started_is_not_compressed_later(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Spool(root, limits=Limits(min_free_bytes=0)) as spool:
+        spool._intake._threads = NoThreads(1)
+        stream_id = spool.open_stream(some_settings()).stream_id
+        spool.push(stream_id, 0, np.zeros((4, 900, 900), np.uint8))
+        check_invariants(spool)
+    assert late
+
+    def too_late(_run: NDArray[np.uint8]) -> list[bytes]:
+        pytest.fail("it reads frames that are the caller's again")
+
+    monkeypatch.setattr(encoding, "compress", too_late)
+    assert [run_now() for run_now in late] == [None] * len(late)

@@ -94,6 +94,10 @@ def summary_lines(totals: AuditTotals, glance: Glance) -> Iterator[str]:
     yield f"           {stream.stream_id}, {stream.state.value}"
     yield f"{'Server' if is_server(stream.settings.destination) else 'Store':<10} {stream.settings.destination}"
     yield from _parts(totals)
+    if stream.settings.copies:
+        yield from _field("Copies", f"{', '.join(stream.settings.copies)}: one for each further destination")
+    if stream.settings.copy_of is not None:
+        yield from _field("Copy of", f"{stream.settings.copy_of}, for this destination")
     yield f"Recorded   {_recorded(totals)}"
     if totals.captured_ms is not None:
         yield f"Captured   {_captured(*totals.captured_ms)}"

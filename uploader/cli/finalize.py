@@ -51,7 +51,7 @@ def command(stream: str, spool_dir: Path | None, timeout: float, *, wait: bool, 
         if found.state is not StreamState.FINALIZED:
             note = _carry_out(spool, found, timeout if wait else 0.0)
             found = spool.stream(found.stream_id)
-        copies = [spool.stream(copy_id) for copy_id in found.settings.copies]
+        copies = spool.copies(found.stream_id)
         report = FinalizeReport.of(found, copies)
         if as_json:
             screen.print_json(asdict(report))
@@ -67,7 +67,7 @@ def command(stream: str, spool_dir: Path | None, timeout: float, *, wait: bool, 
 def _carry_out(spool: Spool, stream: Stream, wait_s: float) -> str | None:
     """See to it that a worker runs, and wait for it; what to say if the stream is not finalized after that."""
     endpoint = stream.settings.destination
-    also = [spool.stream(copy_id).settings.destination for copy_id in stream.settings.copies]
+    also = [copy.settings.destination for copy in spool.copies(stream.stream_id)]
     try:
         started = RHEEDStreamer(endpoint=endpoint, also=also, spool_dir=spool.root, spool_retention_s=math.inf)
     except ConfigurationError as error:

@@ -29,7 +29,7 @@ def producers(spool: Spool, streams: Iterable[Stream]) -> dict[str, Producer]:
     """By stream_id, of the streams that are open."""
     found = {}
     for stream in streams:
-        if stream.state is StreamState.OPEN:
+        if stream.state is StreamState.OPEN and stream.settings.copy_of is None:  # a copy is recorded with it
             is_live = spool.has_live_producer(stream.stream_id)
             seen = None if is_live else spool.last_sign_of_life_ms(stream.stream_id)
             found[stream.stream_id] = Producer(is_live=is_live, seen_at_ms=seen)

@@ -67,7 +67,7 @@ def command(source: str, spool_dir: Path | None, *, as_json: bool, wishes: Wishe
         else:
             streamer.resume(data_id := begun[0].stream_id)
         stream = spool.stream(data_id)
-        for line in opening_lines(opened.describe(), stream, _copies(spool, stream)):
+        for line in opening_lines(opened.describe(), stream, spool.copies(stream.stream_id)):
             screen.say(line, err=True)
         expected = None if opened.length is None else stream.tally.pushed + math.ceil(opened.length / size)
         with (
@@ -79,7 +79,7 @@ def command(source: str, spool_dir: Path | None, *, as_json: bool, wishes: Wishe
             if not recording.was_stopped:
                 _deliver(streamer, spool, data_id, wishes)
         found, is_over = totals_of(spool, data_id), not wishes.finalize
-        is_over = is_over or FinalizeReport.of(found.stream, _copies(spool, found.stream)).finalized
+        is_over = is_over or FinalizeReport.of(found.stream, spool.copies(found.stream.stream_id)).finalized
         _tell(found, frames=recording.frames, broken=broken, spool=spool, wishes=wishes, as_json=as_json)
     if broken is not None or not is_over or not found.complete:
         raise SystemExit(BAD_NEWS)
@@ -91,11 +91,7 @@ def _begun(spool_dir: Path | None, wishes: Wishes) -> tuple[Stream, list[Stream]
         return None
     with open_spool(spool_dir) as spool:
         stream = spool.find(wishes.resume)
-        return stream, _copies(spool, stream)
-
-
-def _copies(spool: Spool, stream: Stream) -> list[Stream]:
-    return [spool.stream(copy_id) for copy_id in stream.settings.copies]
+        return stream, spool.copies(stream.stream_id)
 
 
 def _begin(streamer: RHEEDStreamer, source: Source, wishes: Wishes, *, fps: float, size: int) -> str:
@@ -139,7 +135,9 @@ def _deliver(streamer: RHEEDStreamer, spool: Spool, data_id: str, wishes: Wishes
         deadline, pace = time.monotonic() + wishes.drain_timeout, Pace(_LOOK_S)
         while (left_s := deadline - time.monotonic()) > 0:
             stream = spool.stream(data_id)
-            if not any(one.tally.spooled and one.held is None for one in (stream, *_copies(spool, stream))):
+            if not any(
+                one.tally.spooled and one.held is None for one in (stream, *spool.copies(stream.stream_id))
+            ):
                 return
             time.sleep(min(pace.wait_s(stream), left_s))
 
@@ -148,7 +146,7 @@ def _tell(
     found: AuditTotals, *, frames: int, broken: str | None, spool: Spool, wishes: Wishes, as_json: bool
 ) -> None:
     stream = found.stream
-    copies = _copies(spool, stream)
+    copies = spool.copies(stream.stream_id)
     report = FinalizeReport.of(stream, copies)
     if as_json:
         told = {
