@@ -5,15 +5,13 @@ import logging
 import threading
 from typing import Literal
 
-from spool import Limits, Spool
+from spool import Spool
 from uploader import config
-from uploader.delivery import OnClosed
 from uploader.destinations.making import make_destination
 from uploader.doorbell import bell_path, ring
-from uploader.keys import Keys
 from uploader.rate import Meter, parse_schedule
 from uploader.worker import STREAMS_AT_ONCE, UploadWorker
-from uploader.worker_process import WorkerProcess
+from uploader.worker_process import Orders, WorkerProcess
 
 WorkerKind = Literal["process", "thread", "external"]
 
@@ -27,38 +25,16 @@ class OwnWorker:
 
     Args:
         spool: the producer's opening of the spool.
-        endpoint: where the worker delivers.
-        keys: of a server; ``None`` for a store.
-        limits: what the worker keeps the spool within.
+        orders: for the worker.
         kind: who delivers.
-        on_closed: handed over to the worker, as are ``max_rate``, which `uploader.rate` reads, and ``layout``,
-            which `uploader.layout` does.
     """
 
-    def __init__(
-        self,
-        spool: Spool,
-        endpoint: str,
-        keys: Keys | None,
-        limits: Limits,
-        *,
-        kind: WorkerKind,
-        on_closed: OnClosed,
-        max_rate: str,
-        layout: str,
-    ) -> None:
-        self.endpoint = endpoint
+    def __init__(self, spool: Spool, orders: Orders, kind: WorkerKind) -> None:
         self._spool = spool
-        self._keys = keys
-        self._limits = limits
+        self._orders = orders
         self._kind = kind
-        self._on_closed = on_closed
-        self._max_rate = max_rate
-        self._layout = layout
-        self._bell = bell_path(spool, endpoint)
-        self.process = WorkerProcess(
-            spool, endpoint, keys, limits, on_closed=on_closed, max_rate=max_rate, layout=layout
-        )
+        self._bell = bell_path(spool, orders.endpoint)
+        self.process = WorkerProcess(spool, orders)
         self.thread: tuple[UploadWorker, threading.Thread] | None = None
         self._starting = threading.Lock()
 
@@ -87,11 +63,12 @@ class OwnWorker:
             self.thread = None
 
     def _start_thread(self) -> tuple[UploadWorker, threading.Thread]:
-        spool = Spool(self._spool.root, limits=self._limits)
-        meter = Meter(parse_schedule(self._max_rate), uploads_max=STREAMS_AT_ONCE)
-        destination = make_destination(self.endpoint, self._keys, meter, layout=self._layout)
+        orders = self._orders
+        spool = Spool(self._spool.root, limits=orders.limits)
+        meter = Meter(parse_schedule(orders.max_rate), uploads_max=STREAMS_AT_ONCE)
+        destination = make_destination(orders.endpoint, orders.keys, meter, layout=orders.layout)
         worker = UploadWorker(
-            spool, destination, on_closed=self._on_closed, reads_clock=not config.skips_clock(), meter=meter
+            spool, destination, on_closed=orders.on_closed, reads_clock=not config.skips_clock(), meter=meter
         )
 
         def deliver() -> None:

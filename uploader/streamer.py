@@ -7,6 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Iterable, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, SupportsIndex, get_args
 
@@ -28,6 +29,7 @@ from uploader.reports import ClockReport, FinalizeReport, SpoolReport
 from uploader.room import RoomWatch
 from uploader.settings import stream_settings
 from uploader.verbosity import set_verbosity
+from uploader.worker_process import Orders
 
 FINALIZE_WAIT_S = 600.0
 """How long ``finalize()`` waits by default; the worker carries on after that."""
@@ -112,30 +114,26 @@ class RHEEDStreamer:
                 "layout": layout,
             }
         )
-        # All of them before the spool: what cannot be used is told before anything is begun.
-        when_closed = OnClosed(str(config.setting("on_closed", on_closed).value))
-        rate = str(config.setting("max_rate", max_rate).value)
-        self._open_timeout_s = float(str(config.setting("open_timeout_s", open_timeout_s).value))
         self._endpoint, self._limits = found.endpoint, found.limits
+        # All that may be of no use is told before anything is begun.
+        self._open_timeout_s = float(str(config.setting("open_timeout_s", open_timeout_s).value))
         self._destinations = {
             url: keys_for(url, api_key) for url in (self._endpoint, *config.further(self._endpoint, also))
         }
         self._keys = self._destinations[self._endpoint]
+        orders = partial(
+            Orders,
+            limits=self._limits,
+            on_closed=OnClosed(str(config.setting("on_closed", on_closed).value)),
+            max_rate=str(config.setting("max_rate", max_rate).value),
+            layout=found.layout,
+        )
         self._kind = worker
         takes_risk = config.takes_unsafe_file_system()
         self._spool = Spool(found.root, limits=self._limits, unsafe_file_system=takes_risk)
         self._room = RoomWatch(self._spool, on_event)
         self._workers = [
-            OwnWorker(
-                self._spool,
-                url,
-                keys,
-                self._limits,
-                kind=worker,
-                on_closed=when_closed,
-                max_rate=rate,
-                layout=found.layout,
-            )
+            OwnWorker(self._spool, orders(endpoint=url, keys=keys), worker)
             for url, keys in self._destinations.items()
         ]
         self._clock: ClockMeasurement | None = None

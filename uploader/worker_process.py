@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,7 +21,6 @@ from uploader import config
 from uploader.config import CONFIG_VARIABLE, ENDPOINT_VARIABLE, KEY_FILE_VARIABLE, KEY_VARIABLES
 from uploader.delivery import OnClosed
 from uploader.keys import Keys
-from uploader.layout import DEFAULT_LAYOUT
 from uploader.log_file import open_private, stderr_beside
 from uploader.way_out import for_another_folder
 
@@ -31,38 +31,40 @@ _PAUSE_BETWEEN_STARTS_S = 2.0
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Orders:
+    """What a worker is told that delivers to one destination.
+
+    Attributes:
+        endpoint: where it delivers.
+        keys: of a server, ``None`` for a store; the one in use goes into the environment of a worker process,
+            which finds a newer one by itself.
+        limits: what it keeps the spool within.
+        on_closed: what becomes of waiting chunks when the server has ended their stream.
+        max_rate: the most that it may send, as `uploader.rate` reads it.
+        layout: where streams lie in a store, as `uploader.layout` reads it.
+    """
+
+    endpoint: str
+    keys: Keys | None
+    limits: Limits
+    on_closed: OnClosed
+    max_rate: str
+    layout: str
+
+
 class WorkerProcess:
     """Sees to it that some worker drains the spool; cheap to ask often.
 
     Args:
         spool: the producer's opening of the spool.
-        endpoint: where the worker delivers.
-        keys: of a server; the one in use goes into the worker's environment; a newer one it finds by itself.
-        limits: what the worker keeps the spool within.
-        on_closed: handed over likewise.
-        max_rate: the most that it may send, as `uploader.rate` reads it.
-        layout: where streams lie in a store, as `uploader.layout` reads it.
+        orders: for the worker.
     """
 
-    def __init__(
-        self,
-        spool: Spool,
-        endpoint: str,
-        keys: Keys | None,
-        limits: Limits,
-        *,
-        on_closed: OnClosed = OnClosed.CONTINUE,
-        max_rate: str = "unlimited",
-        layout: str = DEFAULT_LAYOUT,
-    ) -> None:
+    def __init__(self, spool: Spool, orders: Orders) -> None:
         self._spool = spool
-        self._endpoint = endpoint
-        self._keys = keys
-        self._limits = limits
-        self._on_closed = on_closed
-        self._max_rate = max_rate
-        self._layout = layout
-        self._lock = spool.worker_lock(endpoint)
+        self._orders = orders
+        self._lock = spool.worker_lock(orders.endpoint)
         self._process: _Detached | None = None
         self._started_at_s = float("-inf")
 
@@ -88,8 +90,8 @@ class WorkerProcess:
             for name, value in for_another_folder(os.environ).items()
             if name not in (*KEY_VARIABLES, ENDPOINT_VARIABLE)
         }
-        if self._keys is not None:
-            environment[KEY_VARIABLES[0]] = self._keys.current().reveal()
+        if self._orders.keys is not None:
+            environment[KEY_VARIABLES[0]] = self._orders.keys.current().reveal()
         path, is_named = config.key_file()
         if is_named:
             environment[KEY_FILE_VARIABLE] = str(path)  # whole: the worker runs in another folder
@@ -110,15 +112,15 @@ class WorkerProcess:
             )
 
     def _command(self) -> Sequence[str]:
-        limits = self._limits
+        limits = self._orders.limits
         command = [sys.executable, "-P", "-m", "uploader", "worker", "--until", "abandoned"]
-        command += ["--spool", str(self._spool.root), "--endpoint", self._endpoint]
-        command += ["--log-file", str(self._spool.root / LOG_NAME), "--on-closed", self._on_closed.value]
+        command += ["--spool", str(self._spool.root), "--endpoint", self._orders.endpoint]
+        command += ["--log-file", str(self._spool.root / LOG_NAME), "--on-closed", self._orders.on_closed.value]
         command += ["--min-free-bytes", str(limits.min_free_bytes)]
         if limits.max_bytes is not None:
             command += ["--max-bytes", str(limits.max_bytes)]
         command += ["--retention-s", "never" if limits.retention_s is None else str(limits.retention_s)]
-        command += ["--max-rate", self._max_rate, "--layout", self._layout]
+        command += ["--max-rate", self._orders.max_rate, "--layout", self._orders.layout]
         return command
 
 

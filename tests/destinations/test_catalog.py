@@ -15,7 +15,7 @@ import pytest
 import zarr
 from obstore.store import from_url
 
-from tests.destinations.s3_server import S3Server, free_port, point_to
+from tests.destinations.s3_server import S3Server, point_to
 from tests.destinations.sites import BEGAN_MS, CHUNK_SIZE, CHUNKS, FRAMES, Site, Watched, folder_site, read_only
 from uploader.catalog import Catalog, Entry, State
 from uploader.destinations.stores.base import Store, StoreTrouble
@@ -23,13 +23,6 @@ from uploader.destinations.stores.objects import ObjectStore
 from uploader.stored import Check, Stored, spans
 
 BUCKET = "s3://growths"
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[S3Server]:
-    server = S3Server(free_port())
-    yield server
-    server.end()
 
 
 @pytest.fixture
@@ -40,17 +33,6 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def site(tmp_path: Path, folder: Path) -> Site:
     return folder_site(tmp_path, folder)
-
-
-@pytest.fixture(params=["folder", "bucket"])
-def any_site(
-    request: pytest.FixtureRequest, tmp_path: Path, shared: S3Server, monkeypatch: pytest.MonkeyPatch
-) -> Site:
-    """The same, wherever it lies."""
-    if request.param == "folder":
-        return folder_site(tmp_path, tmp_path / "nas" / "growths")
-    point_to(shared.url, monkeypatch)
-    return Site(tmp_path / "spool", ObjectStore(f"{BUCKET}/{tmp_path.name}"))
 
 
 def entries(store: Store, check: Check = Check.NOTHING) -> dict[str, Entry]:

@@ -2,7 +2,6 @@
 
 import hashlib
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -25,13 +24,6 @@ from uploader.worker import Until, UploadWorker
 
 NO_LIMITS = Limits(min_free_bytes=0)
 URL = "s3://growths/lab-1"
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[S3Server]:
-    server = S3Server(free_port())
-    yield server
-    server.end()
 
 
 @pytest.fixture

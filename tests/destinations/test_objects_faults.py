@@ -187,11 +187,9 @@ def wait_until(holds: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[S3Server]:
-    running = S3Server(free_port())
-    yield running
-    running.end()
+@pytest.fixture
+def server(shared: S3Server) -> S3Server:
+    return shared
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ from zarr.storage import ObjectStore as ZarrObjectStore
 
 from spool import Stream, audit, read_proof
 from spool.testing import some_frames
-from tests.destinations.s3_server import S3Server, free_port, point_to
 from tests.destinations.sites import CHUNK_SIZE, CHUNKS, FRAMES, Site, Watched, folder_site, frames
 from uploader import RHEEDStreamer
 from uploader.catalog import Catalog, Entry, State
@@ -36,21 +34,9 @@ LAYOUT, OTHER = "garching/mbe-3/{sample}/{stream}", "{host}/{date}/{stream}"
 LATE = some_frames(CHUNK_SIZE, seed=CHUNKS)
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[S3Server]:
-    server = S3Server(free_port())
-    yield server
-    server.end()
-
-
-@pytest.fixture(params=["folder", "bucket"])
-def site(
-    request: pytest.FixtureRequest, tmp_path: Path, shared: S3Server, monkeypatch: pytest.MonkeyPatch
-) -> Site:
-    if request.param == "folder":
-        return folder_site(tmp_path, tmp_path / "nas" / "growths")
-    point_to(shared.url, monkeypatch)
-    return Site(tmp_path / "spool", ObjectStore(f"s3://growths/{tmp_path.name}"))
+@pytest.fixture
+def site(any_site: Site) -> Site:
+    return any_site
 
 
 def the_only(store: Store) -> Entry:
