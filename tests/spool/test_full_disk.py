@@ -96,7 +96,7 @@ def test_a_refusal_names_every_number_also_when_another_producer_or_a_quota_was_
     assert raised.value.free_bytes > 0
     with limited(spool, max_bytes=size) as small:
         # The room was there when it was looked at, and is gone under the lock.
-        monkeypatch.setattr(small._intake, "_make_room", lambda _: None)
+        monkeypatch.setattr(small._intake, "_make_room", lambda *_: None)
         with pytest.raises(SpoolFull, match=f"the spool is full: the chunk {numbers}"):
             small.push(stream.stream_id, 1, some_frames(*BIG, seed=1))
         check_invariants(small)
