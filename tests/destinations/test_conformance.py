@@ -440,10 +440,14 @@ def test_in_whatever_trouble_nothing_is_raised_and_nothing_is_believed_that_did_
 def test_a_try_ends_with_what_fails_and_at_most_one_more_request_asks_why(desk: Desk) -> None:
     recording, destination = desk.record(), desk.destination()
     recording.open(destination)
-    new = desk.record()
+    new, chunk = desk.record(), recording.chunk(0)
+    leave = stamp(recording.stream, chunk, ())
+    ticket = destination.prepare(recording.stream, chunk, leave)
+    assert isinstance(ticket, Ticket)
     asks: Mapping[str, Callable[[], object]] = {
         "open": lambda: destination.open(new.stream, "growth"),
-        "send": lambda: recording.send(destination),
+        "prepare": lambda: destination.prepare(recording.stream, chunk, leave),
+        "deliver": lambda: destination.deliver(chunk, ticket, recording.lease.read(chunk)),
         "finish": lambda: recording.finish(destination),
     }
     for what, ask in asks.items():

@@ -250,7 +250,7 @@ BROKEN: Sequence[tuple[Callable[[suite.Desk], None], type[Broken], str]] = (
     (_CLOSE, ClosesOnce, "it is closed"),
     (_TROUBLE, Raises, "nobody is there"),
     (_TROUBLE, SwallowsTrouble, "ended without a proof"),
-    (_BOUNDED, Retries, "send was tried 8 times"),
+    (_BOUNDED, Retries, "deliver was tried 8 times"),
     (_THREADS, OneStreamAtATime, "other bytes"),
     (_WORKER, EndsWithoutAProof, "keeps_proof"),
 )

@@ -61,6 +61,7 @@ FRAME = (48, 64)
 PATIENCE_S = 120.0
 TIMEOUT_S = 3.0
 CHUNK_PUT = r"PUT .*/frames/c\."
+CHUNK_LOOK = r"HEAD .*/frames/c\."
 SECOND_PUT = r"PUT .*/frames/c\.1\.0\.0"
 HTML = b"<!DOCTYPE html><html><head><title>502</title></head><body><h1>Bad gateway</h1></body></html>"
 KNOWN = {"Authorization": "AWS4-HMAC-SHA256 Credential=an-access-key/20260101/us-east-1/s3/aws4_request"}
@@ -320,7 +321,10 @@ SAID: dict[str, tuple[list[Rule], str]] = {
         "what answers is no object store",
     ),
     "200 with a page to a look": (
-        [Rule(only="HEAD .*frames/c", times=1, act=says(200, body=HTML))],
+        [
+            Rule(only=CHUNK_PUT, times=1, act=loses_the_answer),  # so that there is a look
+            Rule(only=CHUNK_LOOK, times=1, act=says(200, body=HTML)),
+        ],
         "what answers is no object store",
     ),
     "dropped": ([Rule(times=2, act=drops)], "the connection broke"),
@@ -376,6 +380,28 @@ def test_a_lost_answer_is_found_and_not_sent_again(bench: Bench) -> None:
     bench.assert_arrived(stream)
     assert lost.struck == CHUNKS
     assert len(bench.front.seen(CHUNK_PUT)) == CHUNKS  # whoever finds it there sends it no more
+    assert len(bench.front.seen(CHUNK_LOOK)) >= CHUNKS
+
+
+def test_a_store_seen_to_refuse_what_it_has_is_sent_chunks_without_a_look(bench: Bench) -> None:
+    stream = bench.record()
+    bench.deliver()
+    bench.assert_arrived(stream)
+    assert len(bench.front.seen(CHUNK_PUT)) == CHUNKS
+    assert bench.front.seen(CHUNK_LOOK) == []
+    # It was asked once, with an object it had.
+    assert [seen.status for seen in bench.front.seen("PUT ") if seen.status == 412] == [412]
+
+
+def test_a_chunk_that_lay_there_before_is_found_without_a_look_and_left_as_it_is(bench: Bench) -> None:
+    store = ObjectStore(URL)
+    store.replace("first", b"1")  # by which it is seen that the store refuses what it has
+    obstore.put(bench.far_end(), "ours", b"ours")
+    obstore.put(bench.far_end(), "theirs", b"theirs")
+    assert store.create("ours", [b"ours"]).was_there
+    with pytest.raises(KeyTaken, match="other bytes"):
+        store.create("theirs", [b"ours"])
+    assert [obstore.get(bench.far_end(), key).bytes() for key in ("ours", "theirs")] == [b"ours", b"theirs"]
 
 
 def test_a_store_that_asks_for_less_is_left_alone_for_a_while_by_all_streams(bench: Bench) -> None:

@@ -184,7 +184,10 @@ class Destination(Protocol):
         ...
 
     def prepare(self, stream: Stream, chunk: Chunk, stamp: Stamp) -> Ticket | TryLater | Refused | Closed:
-        """Ask for leave to send a chunk; may happen while the one before is being sent."""
+        """Ask for leave to send a chunk; may happen while the one before is being sent.
+
+        What has to lie beside the chunk may be stored here already, so that it comes in front of the chunk.
+        """
         ...
 
     def deliver(self, chunk: Chunk, ticket: Ticket, body: bytes | memoryview) -> Delivered | TryLater | Refused:

@@ -59,7 +59,6 @@ _T = TypeVar("_T")
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class _Ticket(Ticket):
     stream: Stream
-    stamp: Stamp
     place: str
 
 
@@ -123,16 +122,24 @@ class ZarrDestination:
         return None
 
     def prepare(self, stream: Stream, chunk: Chunk, stamp: Stamp) -> Ticket | TryLater | Refused | Closed:
-        """See `Destination.prepare`."""
+        """See `Destination.prepare`; its times are stored here, so that a chunk waits for itself alone."""
         data_id = stream.data_id
         assert data_id is not None
-        place = _asked(lambda: self._place(data_id))
-        if not isinstance(place, str):
-            return place
-        key = f"{place}/frames/{shard_name(chunk.chunk_idx)}"
-        return _Ticket(
-            url=key, got_at_s=time.monotonic(), data_id=data_id, stream=stream, stamp=stamp, place=place
-        )
+
+        def prepare() -> _Ticket:
+            place, settings = self._place(data_id), stream.settings
+            times = time_chunk(chunk, chunk_size=settings.chunk_size, start_ms=stamp.start_ms, fps=settings.fps)
+            # Not if absent: a chunk that is sent again may have a better stamp.
+            self._store.replace(f"{place}/time/c.{chunk.chunk_idx}", times)
+            return _Ticket(
+                url=f"{place}/frames/{shard_name(chunk.chunk_idx)}",
+                got_at_s=time.monotonic(),
+                data_id=data_id,
+                stream=stream,
+                place=place,
+            )
+
+        return _asked(prepare)
 
     def deliver(self, chunk: Chunk, ticket: Ticket, body: bytes | memoryview) -> Delivered | TryLater | Refused:
         """See `Destination.deliver`."""
@@ -147,11 +154,6 @@ class ZarrDestination:
             return TryLater(words="the worker is stopping")
 
         def put() -> Delivered:
-            times = time_chunk(
-                chunk, chunk_size=settings.chunk_size, start_ms=ticket.stamp.start_ms, fps=settings.fps
-            )
-            # Not if absent: a chunk that is sent again may have a better stamp.
-            self._store.replace(f"{place}/time/c.{chunk.chunk_idx}", times)
             stored = self._store.create(
                 ticket.url, padded_for_readers(body, n=chunk.n, chunk_size=settings.chunk_size)
             )

@@ -1,8 +1,9 @@
 """An object store as a store: S3 and what speaks like it, Google Cloud Storage, Azure, through obstore.
 
-* What lies under a key is looked at before anything is sent: what has arrived is not sent again.
 * Objects are created if absent (``If-None-Match: *``), with a SHA-256 that S3 checks before it answers. A store
-  that does not know that header is given the object without it, after the look.
+  that does not know that header, or takes no notice of it, is given the object after a look at what lies there.
+* Where a store was seen to refuse what it has, and a try was not in vain before, there is no look: over a long way
+  it takes as long as a chunk. Otherwise there is one, so that what has arrived is not sent again.
 * A large object goes in parts (ADR 20), so that a break costs one part. There S3 knows no "if absent" through
   obstore; the look before and the check after stand for it.
 * An object is ours when its ETag is the MD5 of our bytes, or S3's MD5 of the MD5s of our parts; where an ETag is
@@ -99,6 +100,9 @@ class ObjectStore:
         self._clients: dict[_Use, Any] = {}
         self._spoiled: dict[str, str] = {}
         self._creates_if_absent = True
+        # None until it was seen whether this store refuses to create what it has.
+        self._refuses_what_it_has: bool | None = None
+        self._unsure: set[str] = set()
         try:
             self._client(_Use.SMALL)
         except (exceptions.BaseError, ValueError) as error:
@@ -115,7 +119,13 @@ class ObjectStore:
 
     def create(self, key: str, pieces: Pieces) -> Stored:
         """See `Store.create`."""
-        return self._told(key, lambda: self._create(key, pieces))
+        try:
+            stored = self._told(key, lambda: self._create(key, pieces))
+        except (StoreTrouble, KeyTaken):
+            self._unsure.add(key)
+            raise
+        self._unsure.discard(key)
+        return stored
 
     def replace(self, key: str, content: bytes) -> None:
         """See `Store.replace`; it is what it was meant to be, or this raises."""
@@ -123,10 +133,11 @@ class ObjectStore:
         def put() -> None:
             client = self._client(_use(len(content)))
             answer = obstore.put(client, key, content, use_multipart=False)
-            if _plain_etag(answer) == hashlib.md5(content, usedforsecurity=False).hexdigest():
-                return
-            if self._read(key) != content:
+            is_ours = _plain_etag(answer) == hashlib.md5(content, usedforsecurity=False).hexdigest()
+            if not is_ours and self._read(key) != content:
                 raise self._other_bytes(key)
+            if self._refuses_what_it_has is None:
+                self._refuses_what_it_has = self._refuses_to_create(key, content)
 
         self._told(key, put)
 
@@ -158,11 +169,12 @@ class ObjectStore:
         nbytes = sum(memoryview(piece).nbytes for piece in pieces)
         with ThreadPoolExecutor(2, "framespool-digest") as beside:
             sha256 = beside.submit(sha256_of, pieces)
-            there = self._look(key)
+            in_parts = nbytes >= self._parts_from_bytes
+            is_first = not in_parts and key not in self._unsure
+            there = None if is_first and self._refuses_what_it_has else self._look(key)
             is_spoiled = there is not None and self._spoiled.get(key) == there["e_tag"]
             was_there = there is not None and not is_spoiled
             if not was_there:
-                in_parts = nbytes >= self._parts_from_bytes
                 md5 = beside.submit(_etag_of, pieces, self._part_bytes if in_parts else None)
                 try:
                     answer = self._put(key, pieces, nbytes, anew=is_spoiled)
@@ -176,6 +188,16 @@ class ObjectStore:
                         self._spoiled.pop(key, None)
                         return Stored(was_there=False, etag=_plain_etag(answer), sha256=sha256.result())
             return self._held_against(key, pieces, nbytes, ours=sha256.result(), was_there=was_there)
+
+    def _refuses_to_create(self, key: str, content: bytes) -> bool:
+        """Whether the store refuses to create what it has: asked once, with what lies there a moment ago."""
+        try:
+            obstore.put(self._client(_Use.SMALL), key, content, mode="create", use_multipart=False)
+        except exceptions.AlreadyExistsError:
+            return True
+        except (exceptions.BaseError, NotImplementedError):
+            return False  # then everything is looked at, as before
+        return False
 
     def _held_against(self, key: str, pieces: Pieces, nbytes: int, *, ours: str, was_there: bool) -> Stored:
         """What lies there, when the answer did not prove it: by its ETag if that is a digest, else read back."""
