@@ -6,6 +6,7 @@ worker holds while it delivers. Everything else here is a value or an error.
 
 from spool.audit import AuditedChunk, AuditTotals, RunningAudit, StreamAudit, audit, totals_of
 from spool.boot import is_same_machine
+from spool.capture import Capture, Loss, LossCause, TakenFile
 from spool.clock import Clock, HostClock, Moment
 from spool.decisions import person
 from spool.disk import Disk
@@ -41,6 +42,7 @@ from spool.repair import Repaired, repair
 from spool.retention import DEFAULT_MIN_FREE_BYTES, DEFAULT_RETENTION_S, Limits
 from spool.shards import check_received, padded_for_readers
 from spool.signing import SigningKey, make_key
+from spool.source_story import SourceStory
 from spool.spool import Spool, SpoolStatus
 from spool.states import ChunkState, StreamState
 from spool.verify import Verified, verify
@@ -53,6 +55,7 @@ __all__ = [
     "AmbiguousStream",
     "AuditTotals",
     "AuditedChunk",
+    "Capture",
     "Chunk",
     "ChunkConflict",
     "ChunkMoved",
@@ -70,6 +73,8 @@ __all__ = [
     "LeaseLost",
     "LeasedStream",
     "Limits",
+    "Loss",
+    "LossCause",
     "Moment",
     "Packed",
     "Part",
@@ -82,6 +87,7 @@ __all__ = [
     "RunningAudit",
     "ShardDamaged",
     "SigningKey",
+    "SourceStory",
     "Spool",
     "SpoolDamaged",
     "SpoolError",
@@ -95,6 +101,7 @@ __all__ = [
     "StreamSealed",
     "StreamSettings",
     "StreamState",
+    "TakenFile",
     "Tally",
     "UnknownStream",
     "Unpacked",

@@ -21,6 +21,7 @@ from typing import Any
 
 from spool.attempts import Attempt, History, Outage
 from spool.model import Chunk, Event, Part, Receipt, Stream
+from spool.source_story import SourceStory
 from spool.spool import Spool
 from spool.states import ChunkState, StreamState
 
@@ -62,6 +63,7 @@ class AuditedChunk:
             "mismatch": self.mismatch,
             "parked_reason": chunk.parked_reason,
             "pruned_at": _iso(chunk.pruned_at_ms),
+            "capture": None if chunk.capture is None else chunk.capture.facts(),
             "attempt_history": [
                 {
                     "started_at": _iso(one.started_at_ms),
@@ -83,19 +85,23 @@ class AuditTotals:
 
     Attributes:
         chunks: how many; ``frames`` and ``wire_bytes`` of all of them.
+        frames_acknowledged: of them, the frames of acknowledged chunks; ``frames_confirmed`` of confirmed ones.
         gap_spans: the indices never pushed below the highest, as inclusive spans ``(first, last)``.
         outages: the times without delivery, oldest first; known once all chunks are.
         watermark: highest chunk up to which everything is acknowledged without a gap, -1 for none.
         captured_ms: the first and the last capture; ``None`` without any chunk.
+        source: what became of the source's frames before the spool.
     """
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
         self.chunks = self.frames = self.wire_bytes = 0
+        self.frames_acknowledged = self.frames_confirmed = 0
         self.gap_spans: list[tuple[int, int]] = []
         self.outages: tuple[Outage, ...] = ()
         self.watermark = -1
         self.captured_ms: tuple[int, int] | None = None
+        self.source = SourceStory()
         self._expected = 0
         self._acknowledged = 0
         self._parts: dict[str, list[tuple[int, int]]] = {}
@@ -106,6 +112,7 @@ class AuditTotals:
         self.chunks += 1
         self.frames += chunk.n
         self.wire_bytes += chunk.wire_bytes
+        self.source.add_chunk(chunk)
         first, last = self.captured_ms or (at_ms, at_ms)
         self.captured_ms = min(first, at_ms), max(last, at_ms)
         if idx > self._expected:
@@ -113,6 +120,8 @@ class AuditTotals:
         self._expected = idx + 1
         if chunk.state is ChunkState.ACKNOWLEDGED:
             self._acknowledged += 1
+            self.frames_acknowledged += chunk.n
+            self.frames_confirmed += chunk.n if chunk.receipt is not None and chunk.receipt.confirmed else 0
             if idx == self.watermark + 1:
                 self.watermark = idx
         if chunk.receipt is not None and chunk.receipt.data_id is not None:
@@ -168,6 +177,7 @@ class AuditTotals:
             "gaps": self.gaps,
             "gap_spans": [list(span) for span in self.gap_spans],
             "gap_count": self.gap_count,
+            "source": self.source.to_json(),
             "outages": [
                 {
                     "began_at": _iso(one.began_at_ms),
@@ -285,6 +295,10 @@ class RunningAudit:
         outages = History()
         for event in self._spool.stream_events(stream_id):
             outages.add(event)
+            self.totals.source.add_event(event)
+        if (original := self.stream.settings.copy_of) is not None:
+            for event in self._spool.stream_events(original):
+                self.totals.source.add_event(event)
         self.totals.outages = tuple(outages.outages)
 
     def _history(self, page: list[Chunk]) -> History:
@@ -332,10 +346,10 @@ def totals_of(spool: Spool, ref: str) -> AuditTotals:
 
 def audit_of(stream: Stream, chunks: list[Chunk], events: Iterable[Event]) -> StreamAudit:
     """What a stream, its chunks by chunk_idx and its rows of the ledger amount to."""
-    history = History()
+    history, totals = History(), AuditTotals(stream)
     for event in events:
         history.add(event)
-    totals = AuditTotals(stream)
+        totals.source.add_event(event)
     totals.outages = tuple(history.outages)
     for chunk in chunks:
         totals.add(chunk)

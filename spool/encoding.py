@@ -10,6 +10,7 @@ moment: what was compressed is written while it is still in the processor's cach
 """
 
 import hashlib
+import json
 import os
 import sys
 import threading
@@ -24,6 +25,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from spool.capture import Capture
 from spool.frame_codec import compress, compressed_bytes_max
 from spool.shards import DESCRIPTION_BYTES_MAX, Description, index_bytes, index_of, local_tail
 
@@ -33,10 +35,11 @@ RUNS_AHEAD = 3
 """For each thread: the one at work, and those that wait for it or for the file."""
 
 
-def file_bytes_max(array: NDArray[np.uint8], chunk_size: int) -> int:
+def file_bytes_max(array: NDArray[np.uint8], chunk_size: int, capture: Capture | None = None) -> int:
     """What the file of a chunk cannot exceed, however badly its frames compress."""
     n, height, width = map(int, array.shape)
-    return n * compressed_bytes_max(height * width) + index_bytes(chunk_size) + DESCRIPTION_BYTES_MAX
+    told = 0 if capture is None else len(json.dumps(capture.facts()))
+    return n * compressed_bytes_max(height * width) + index_bytes(chunk_size) + DESCRIPTION_BYTES_MAX + told
 
 
 def thread_count() -> int:

@@ -19,7 +19,7 @@ from pathlib import Path
 from spool.disk import Disk
 from spool.errors import DiskFailed, SpoolDamaged, SpoolError, SpoolFull, SpoolTooNew
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 ERRORS = (sqlite3.Error, UnicodeDecodeError)
 """What SQLite raises: the second for damaged text, even in its own words about the damage."""
 _BUSY_TIMEOUT_S = 60.0

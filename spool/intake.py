@@ -29,6 +29,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from spool import copying, ledger, rows, shards
 from spool import frames as checks
+from spool.capture import Capture
 from spool.disk import NO_SPACE
 from spool.encoding import RUNS_AHEAD, Encoding, file_bytes_max, thread_count
 from spool.errors import ChunkConflict, ShardDamaged, SpoolError, SpoolFull, StreamError, StreamSealed
@@ -82,7 +83,12 @@ class Intake:
             return incoming
 
     def push(
-        self, ref: str, chunk_idx: SupportsIndex, frames: ArrayLike, capture_start_ms_utc: float | None
+        self,
+        ref: str,
+        chunk_idx: SupportsIndex,
+        frames: ArrayLike,
+        capture_start_ms_utc: float | None,
+        capture: Capture | None = None,
     ) -> Chunk:
         """See `Spool.push`."""
         idx = checks.accept_chunk_idx(chunk_idx)
@@ -93,7 +99,7 @@ class Intake:
         array = checks.accept_frames(frames, stream)
         moment = self._folder.clock.moment()
         now = moment.at_ms
-        capture = checks.accept_capture_start(
+        start = checks.accept_capture_start(
             capture_start_ms_utc, now_ms=now, n=array.shape[0], fps=stream.settings.fps
         )
         draft = shards.Description(
@@ -103,13 +109,14 @@ class Intake:
             height=array.shape[1],
             width=array.shape[2],
             chunk_size=stream.settings.chunk_size,
-            capture_start_ms_utc=capture,
+            capture_start_ms_utc=start,
             # The capture on the clock that nobody sets: as long before this moment as on the host's.
-            monotonic_ms=None if moment.monotonic_ms is None else moment.monotonic_ms - (now - capture),
+            monotonic_ms=None if moment.monotonic_ms is None else moment.monotonic_ms - (now - start),
             boot_id=moment.boot_id,
             spooled_at_ms=now,
             sha256="",
             wire_bytes=0,
+            capture=capture,
         )
         try:
             chunk = self._push_at_once(draft, array, used_bytes, copies) if is_new else None
@@ -125,7 +132,7 @@ class Intake:
         Returns:
             ``None`` when it may not fit; nothing has changed then.
         """
-        size_max = file_bytes_max(array, draft.chunk_size)
+        size_max = file_bytes_max(array, draft.chunk_size, draft.capture)
         if self._folder.missing_reserve_bytes or self._lacking(size_max, used_bytes + copies * size_max) > 0:
             return None
         encoding = self._encoding(array)
@@ -347,6 +354,7 @@ class Intake:
             monotonic_ms=chunk.monotonic_ms,
             boot_id=chunk.boot_id,
             spooled_at_ms=chunk.spooled_at_ms,
+            capture=chunk.capture,
         )
 
     def _is_kept(self, stream: Stream, chunk: Chunk) -> bool:

@@ -63,6 +63,7 @@ def chunk_facts(chunk: Chunk) -> dict[str, Any]:
         "capture_start_ms_utc": chunk.capture_start_ms_utc,
         "monotonic_ms": chunk.monotonic_ms,
         "boot_id": chunk.boot_id,
+        "capture": None if chunk.capture is None else chunk.capture.facts(),
     }
 
 

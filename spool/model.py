@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
+from spool.capture import Capture
 from spool.states import ChunkState, StreamState
 
 FPS_MIN, FPS_MAX = 1e-6, 1e6
@@ -248,6 +249,7 @@ class Chunk:
         monotonic_ms: the same moment by the clock that nobody sets; comparable within ``boot_id``.
         attempts: uploads started so far.
         parked_reason: why it waits for a person; ``None`` unless parked.
+        capture: what its source says of it; ``None`` of one that was pushed without.
     """
 
     stream_id: str
@@ -268,6 +270,7 @@ class Chunk:
     receipt: Receipt | None
     parked_reason: str | None
     pruned_at_ms: int | None
+    capture: Capture | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from spool.capture import Capture
 from spool.model import Chunk, ClockReading, Event, Part, Receipt, Stream, StreamSettings, new_stream
 from spool.states import CHUNK_MOVES, STREAM_MOVES, ChunkState, Move, StreamState
 
@@ -56,6 +57,7 @@ class ToldChunk:
             capture_start_ms_utc=self.facts["capture_start_ms_utc"],
             monotonic_ms=self.facts["monotonic_ms"],
             boot_id=self.facts["boot_id"],
+            capture=Capture.of(self.facts.get("capture")),
             spooled_at_ms=self.spooled_at_ms,
             attempts=self.attempts,
             acknowledged_at_ms=self.acknowledged_at_ms,

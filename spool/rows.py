@@ -10,6 +10,7 @@ from dataclasses import asdict, astuple
 from functools import lru_cache
 from typing import Any
 
+from spool.capture import Capture
 from spool.errors import ChunkMoved, IllegalTransition, SpoolDamaged, UnknownStream
 from spool.model import Chunk, ClockReading, Part, Receipt, Stream, StreamSettings, Tally
 from spool.states import CHUNK_MOVES, STREAM_MOVES, ChunkState, StreamState
@@ -24,13 +25,13 @@ _READING_COLUMNS = "at_ms, monotonic_ms, boot_id, offset_ms, uncertainty_ms"
 _CHUNK_COLUMNS = (
     "c.chunk_idx, c.state, c.n, s.height, s.width, c.wire_bytes, c.sha256, c.disk_bytes,"
     " c.capture_start_ms_utc, c.spooled_at_ms, c.attempts, c.acknowledged_at_ms, c.receipt, c.parked_reason,"
-    " c.pruned_at_ms, s.stream_id, c.monotonic_ms, c.boot_id"
+    " c.pruned_at_ms, s.stream_id, c.monotonic_ms, c.boot_id, c.capture"
 )
 
 _STORED = (
     *("stream_key", "chunk_idx", "state", "n", "wire_bytes", "sha256", "disk_bytes", "capture_start_ms_utc"),
     *("monotonic_ms", "boot_id", "spooled_at_ms", "attempts", "acknowledged_at_ms", "receipt", "parked_reason"),
-    "pruned_at_ms",
+    *("pruned_at_ms", "capture"),
 )
 INSERT_CHUNK = f"INSERT INTO chunks ({', '.join(_STORED)}) VALUES ({', '.join(f':{name}' for name in _STORED)})"  # noqa: S608 - our names
 """Takes what `chunk_columns` gives."""
@@ -236,6 +237,7 @@ def chunk_columns(stream_key: int, chunk: Chunk) -> dict[str, object]:
         "receipt": None if chunk.receipt is None else json.dumps(asdict(chunk.receipt)),
         "parked_reason": chunk.parked_reason,
         "pruned_at_ms": chunk.pruned_at_ms,
+        "capture": None if chunk.capture is None else json.dumps(chunk.capture.facts()),
     }
 
 
@@ -324,7 +326,15 @@ def _chunk(row: tuple[Any, ...]) -> Chunk:
         stream_id=row[15],
         monotonic_ms=row[16],
         boot_id=row[17],
+        capture=_capture(row[18]) if row[18] else None,
     )
+
+
+def _capture(text: str) -> Capture | None:
+    try:
+        return Capture.of(json.loads(text))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise SpoolDamaged("what a source has told cannot be read in the index") from error
 
 
 def _receipt(text: str) -> Receipt:

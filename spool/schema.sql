@@ -69,6 +69,7 @@ CREATE TABLE chunks (
     receipt              TEXT,                       -- JSON of Receipt
     parked_reason        TEXT,
     pruned_at_ms         INTEGER,
+    capture              TEXT,                       -- JSON of Capture
     PRIMARY KEY (stream_key, chunk_idx)
 ) STRICT, WITHOUT ROWID;
 

@@ -33,6 +33,7 @@ import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
+from spool.capture import Capture
 from spool.errors import ShardDamaged
 from spool.frame_codec import decompress
 from spool.model import Chunk
@@ -41,7 +42,7 @@ from spool.states import ChunkState
 FRAME_BYTES_MAX = 1 << 31
 """No frame is larger: a whole chunk may not be."""
 DESCRIPTION_BYTES_MAX = 4096
-"""More than any description takes, trailer included."""
+"""More than any description takes, trailer included, but for what a source has told of the chunk."""
 
 _MAGIC = b"fs-shard"
 _TRAILER = struct.Struct("<II8s")  # length of the description, its CRC-32C, the magic word
@@ -69,6 +70,7 @@ class Description:
     spooled_at_ms: int
     sha256: str
     wire_bytes: int
+    capture: Capture | None = None
 
 
 def local_tail(lengths: Sequence[int], description: Description) -> bytes:
@@ -90,7 +92,10 @@ def index_of(lengths: Sequence[int], *, entries: int) -> bytes:
 
 
 def _described(description: Description) -> bytes:
-    text = json.dumps(asdict(description), sort_keys=True).encode()
+    said = asdict(description)
+    if description.capture is None:
+        del said["capture"]
+    text = json.dumps(said, sort_keys=True).encode()
     return text + _TRAILER.pack(len(text), google_crc32c.value(text), _MAGIC)
 
 
@@ -124,8 +129,9 @@ def read_description(path: Path, *, chunk_size: int | None = None) -> Descriptio
     if google_crc32c.value(text) != crc:
         raise ShardDamaged(f"the description in {path.name} is damaged")
     try:
-        description = Description(**json.loads(text))
-    except (TypeError, ValueError) as error:
+        said = json.loads(text)
+        description = Description(**{**said, "capture": Capture.of(said.get("capture"))})
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise ShardDamaged(f"the description in {path.name} cannot be understood") from error
     frame_bytes = description.wire_bytes - index_bytes(description.n)
     whole = frame_bytes + length + _TRAILER.size + index_bytes(description.chunk_size)
@@ -155,6 +161,7 @@ def described_chunk(description: Description, *, disk_bytes: int, damage: str | 
         receipt=None,
         parked_reason=damage,
         pruned_at_ms=None,
+        capture=description.capture,
     )
 
 
@@ -247,6 +254,7 @@ def check_file(path: Path, chunk: Chunk, *, chunk_size: int, origin_id: str) -> 
             spooled_at_ms=chunk.spooled_at_ms,
             sha256=chunk.sha256,
             wire_bytes=chunk.wire_bytes,
+            capture=chunk.capture,
         )
     )
     content = path.read_bytes()

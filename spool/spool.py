@@ -31,6 +31,7 @@ from spool import (
     taking_in,
 )
 from spool import forecast as forecasting
+from spool.capture import Capture
 from spool.clock import Clock, HostClock
 from spool.disk import Disk
 from spool.errors import AmbiguousStream, SpoolError, UnknownStream
@@ -175,6 +176,8 @@ class Spool:
         chunk_idx: SupportsIndex,
         frames: ArrayLike,
         capture_start_ms_utc: float | None = None,
+        *,
+        capture: Capture | None = None,
     ) -> Chunk:
         """Accept a chunk: the camera's frames become durable.
 
@@ -184,6 +187,7 @@ class Spool:
             frames: uint8 ``(n, height, width)`` with n up to chunk_size, or one ``(height, width)``; only read.
             capture_start_ms_utc: when the first frame was captured, milliseconds UTC by the host clock;
                 without it the chunk is taken to have just finished.
+            capture: what the source says of these frames; kept with the chunk for ever.
 
         Durability: on return the shard, its directory entry and its index row are on stable storage. After a
             raise the frames are still the caller's and nothing half-written is ever delivered.
@@ -195,7 +199,7 @@ class Spool:
             SpoolFull: no room, even after pruning all that may be pruned.
             DiskFailed: the disk refused.
         """
-        chunk = self._intake.push(ref, chunk_idx, frames, capture_start_ms_utc)
+        chunk = self._intake.push(ref, chunk_idx, frames, capture_start_ms_utc, capture)
         self._claims.try_to_take(chunk.stream_id)
         return chunk
 

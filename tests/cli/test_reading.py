@@ -15,7 +15,8 @@ RECEIPT = Receipt(status=200, etag="0123456789abcdef", confirmed=True, at_ms=7)
 UNCONFIRMED = Receipt(status=200, etag='odd,"one"', confirmed=False, at_ms=7)
 CHUNK_KEYS = [
     "chunk_idx", "state", "n", "height", "width", "bytes", "sha256", "capture_start_ms_utc", "spooled_at",
-    "attempts", "acknowledged_at", "receipt", "mismatch", "parked_reason", "pruned_at", "attempt_history",
+    "attempts", "acknowledged_at", "receipt", "mismatch", "parked_reason", "pruned_at", "capture",
+    "attempt_history",
 ]  # fmt: skip
 
 

@@ -92,6 +92,7 @@ def test_the_json_is_exactly_the_documented_object(spool: Spool, stream: Stream,
         "gaps": [],
         "gap_spans": [],
         "gap_count": 0,
+        "source": None,
         "outages": [],
         "chunks": [
             {
@@ -120,6 +121,7 @@ def test_the_json_is_exactly_the_documented_object(spool: Spool, stream: Stream,
                 "mismatch": False,
                 "parked_reason": None,
                 "pruned_at": None,
+                "capture": None,
                 "attempt_history": [
                     {
                         "started_at": "2023-11-14T22:13:21.250Z",

@@ -111,7 +111,7 @@ def test_a_spool_from_a_later_version_that_uses_wal_is_not_touched(spool: Spool,
     spool.push(stream.stream_id, 0, some_frames())
     spool.close()
     with sqlite3.connect(spool.root / "index.sqlite3") as db:
-        db.execute("PRAGMA user_version = 4")
+        db.execute("PRAGMA user_version = 5")
     db.execute("PRAGMA journal_mode = WAL").fetchall()
     db.close()
     (spool.root / "workers").rmdir()

@@ -237,10 +237,10 @@ def test_a_spool_from_a_later_version_is_refused_and_not_touched(spool: Spool, s
     spool.push(stream.stream_id, 0, some_frames())
     spool.close()
     with sqlite3.connect(spool.root / "index.sqlite3") as db:
-        db.execute("PRAGMA user_version = 4")
+        db.execute("PRAGMA user_version = 5")
     db.close()
     before = files(spool.root)
-    with pytest.raises(SpoolTooNew, match="format 4"):
+    with pytest.raises(SpoolTooNew, match="format 5"):
         open_again(spool.root)
     assert files(spool.root) == before
 

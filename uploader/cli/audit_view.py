@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from spool import AuditedChunk, AuditTotals, ChunkState, StreamAudit, StreamState
 from uploader.addresses import is_server
 from uploader.cli import screen, words
+from uploader.cli.audit_source import source_lines
 
 MARKS = {
     "=": ("confirmed", "good"),
@@ -101,12 +102,13 @@ def summary_lines(totals: AuditTotals, glance: Glance) -> Iterator[str]:
     yield f"Recorded   {_recorded(totals)}"
     if totals.captured_ms is not None:
         yield f"Captured   {_captured(*totals.captured_ms)}"
+    yield from source_lines(totals)
     yield f"Watermark  {_watermark(totals)}"
     if totals.gap_spans:
         text = f"{words.count(totals.gap_count, 'chunk')} never pushed: {words.spans(totals.gap_spans)}"
         yield from _field("Gaps", text)
     for one in totals.outages:
-        until = "still going on" if one.ended_at_ms is None else _lasted(one.began_at_ms, one.ended_at_ms)
+        until = "still going on" if one.ended_at_ms is None else words.lasted(one.began_at_ms, one.ended_at_ms)
         yield from _field("Outage", f"{words.moment(one.began_at_ms)}, {until}: {words.printable(one.words)}")
     yield ""
     yield from verdict_lines(totals, glance)
@@ -187,9 +189,4 @@ def _watermark(totals: AuditTotals) -> str:
 
 
 def _field(name: str, text: str) -> Iterator[str]:
-    lines = words.wrapped(text, screen.width() - 11)
-    yield from (f"{name if k == 0 else '':10} {line}" for k, line in enumerate(lines))
-
-
-def _lasted(began_ms: int, ended_ms: int) -> str:
-    return f"for {words.duration((ended_ms - began_ms) / 1000)}"
+    return words.field(name, text, screen.width())

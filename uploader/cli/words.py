@@ -1,6 +1,7 @@
 """Numbers, sizes, durations and moments as people read them. Pure; ASCII, so that any terminal shows them."""
 
 import textwrap
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 _UNITS = ("kB", "MB", "GB", "TB", "PB")
@@ -81,3 +82,14 @@ def wrapped(text: str, width: int, *, indent: str = "") -> list[str]:
 def listed(numbers: list[int], *, most: int = 20) -> str:
     """Numbers with commas; after ``most`` of them only how many follow."""
     return spans([(number, number) for number in numbers], most=most)
+
+
+def lasted(began_ms: int, ended_ms: int) -> str:
+    """How long something went on that has ended."""
+    return f"for {duration((ended_ms - began_ms) / _THOUSAND)}"
+
+
+def field(name: str, text: str, columns: int) -> Iterator[str]:
+    """What stands beside a name, in lines that fit below one another."""
+    lines = wrapped(text, columns - 11)
+    yield from (f"{name if k == 0 else '':10} {line}" for k, line in enumerate(lines))

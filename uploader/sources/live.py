@@ -21,31 +21,13 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from uploader.sources.base import SourceError
 
 if TYPE_CHECKING:
+    from spool import TakenFile
     from uploader.sources.base import Frame
     from uploader.sources.pixels import Scaling
 
 
 class SourceLost(SourceError):
     """The source is gone, and may come back: a camera was unplugged, a share is away."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TakenFile:
-    """The file that a frame was taken from.
-
-    Attributes:
-        name: below the folder that is watched, with ``/``.
-        size: bytes.
-        modified_ns: when it was last written, nanoseconds since the epoch, as its file system says.
-        sha256: of its bytes, in hex.
-        index: which of its frames it is, counted from 0.
-    """
-
-    name: str
-    size: int
-    modified_ns: int
-    sha256: str
-    index: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
