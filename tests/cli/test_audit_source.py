@@ -35,7 +35,7 @@ def test_one_line_goes_from_the_camera_to_the_server(reader: Shell, spool: Spool
         "Source acA1300 (2271): 14 captured, 5 dropped by the source at 2 times from 02:14:07 to 02:15:37,"
         " 1 lost here, because the computer was too slow at 02:15:27, 8 spooled, 4 confirmed"
     ) in text
-    assert "Away 2023-11-16 02:14:17, for 1m 5s: the camera was unplugged" in text
+    assert "Away 2023-11-16 02:14:17, for 1 min 05 s: the camera was unplugged" in text
     assert "Notice 2023-11-16 02:15:22: img_7.bmp was written again" in text
     found = reader.run("audit", stream_id, "--json").json()
     assert found["chunks"][0]["capture"]["last"] == 7
