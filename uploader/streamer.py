@@ -14,7 +14,7 @@ from typing import Any, Self, SupportsIndex, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from spool import Spool, SpoolFull, Stream, StreamSettings, StreamState, UnknownStream
+from spool import Capture, Spool, SpoolFull, Stream, StreamSettings, StreamState, UnknownStream
 from uploader import config
 from uploader.api import AtomscaleApi
 from uploader.beginning import Begun, Marking, begin
@@ -251,6 +251,8 @@ class RHEEDStreamer:
         chunk_idx: SupportsIndex,
         frames: ArrayLike,
         capture_start_ms_utc: float | None = None,
+        *,
+        capture: Capture | None = None,
     ) -> None:
         """Record one chunk. Does not touch the network.
 
@@ -260,6 +262,7 @@ class RHEEDStreamer:
             frames: uint8 ``(n, height, width)`` with n up to chunk_size, or one ``(height, width)``; only read.
             capture_start_ms_utc: when the first frame was captured, milliseconds UTC by this host's clock;
                 without it the chunk is taken to have just finished.
+            capture: what a source says of the frames, such as the camera's numbers; kept with the chunk.
 
         Durability: on return the chunk is on stable storage. After a raise the frames are still the caller's.
 
@@ -267,7 +270,7 @@ class RHEEDStreamer:
             SpoolError: see `spool.Spool.push`; `SpoolFull` when there is no room.
         """
         try:
-            chunk = self._spool.push(data_id, chunk_idx, frames, capture_start_ms_utc)
+            chunk = self._spool.push(data_id, chunk_idx, frames, capture_start_ms_utc, capture=capture)
         except SpoolFull as error:
             self._room.refused(error, data_id)
             raise
@@ -279,7 +282,8 @@ class RHEEDStreamer:
 
         Args:
             data_id: what ``initialize`` returned.
-            frames_iter: yields frames as ``push`` takes them, or ``(frames, capture_start_ms_utc)``.
+            frames_iter: yields frames as ``push`` takes them, ``(frames, capture_start_ms_utc)``, or that with a
+                ``Capture`` as the third.
 
         Unlike ``push`` it waits while the spool is full, until delivered chunks have made room.
 
@@ -288,12 +292,12 @@ class RHEEDStreamer:
         """
         chunk_idx = self._spool.stream(data_id).next_chunk_idx
         for item in frames_iter:
-            frames, capture_start = item if isinstance(item, tuple) else (item, None)
+            frames, capture_start, capture = (*(item if isinstance(item, tuple) else (item,)), None, None)[:3]
             if capture_start is None:
                 # Waiting for room must not move the time stamp: it is taken when the frames arrive.
                 frames = np.asarray(frames)
                 capture_start = self._arrival_ms(data_id, frames)
-            self._push_when_there_is_room(data_id, chunk_idx, frames, capture_start)
+            self._push_when_there_is_room(data_id, chunk_idx, frames, capture_start, capture)
             chunk_idx += 1
 
     def finalize(self, data_id: str, drain_timeout_s: float | None = None) -> FinalizeReport:
@@ -428,12 +432,12 @@ class RHEEDStreamer:
         return True
 
     def _push_when_there_is_room(
-        self, data_id: str, chunk_idx: int, frames: ArrayLike, capture_start: float
+        self, data_id: str, chunk_idx: int, frames: ArrayLike, capture_start: float, capture: Capture | None
     ) -> None:
         waiting = False
         while True:
             try:
-                self.push(data_id, chunk_idx, frames, capture_start)
+                self.push(data_id, chunk_idx, frames, capture_start, capture=capture)
             except SpoolFull as error:
                 if self._limits.max_bytes is not None and error.chunk_bytes > self._limits.max_bytes:
                     raise  # no pruning will ever make so much room

@@ -27,6 +27,7 @@ COMMANDS = {
     "pack": "Copy what waits of a stream to a folder, to take it elsewhere.",
     "proof": "Write what the ledger tells of a stream, to check it elsewhere.",
     "prune": "Delete the local frames of acknowledged chunks.",
+    "record": "Take frames from a camera or a watched folder, and deliver them.",
     "retry": "Let parked chunks and held streams be delivered again.",
     "service": "Let a worker run for good: started with the system.",
     "status": "Say how the spool is doing, or one stream of it.",

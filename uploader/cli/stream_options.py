@@ -15,6 +15,7 @@ from uploader.cli.setting_options import setting_options
 from uploader.known_settings import OF_SPOOL
 from uploader.own_worker import WorkerKind
 from uploader.sources import Scaling, Simulator, Source
+from uploader.sources.live import LiveSource
 from uploader.streamer import FINALIZE_WAIT_S
 
 SECONDS_PER_CHUNK = 2
@@ -68,11 +69,11 @@ class Wishes:
         """How other pixels become ``uint8``."""
         return None if self.scaling is None else Scaling.parse(self.scaling)
 
-    def rate_of(self, source: Source) -> float:
+    def rate_of(self, source: Source | LiveSource) -> float:
         """Frames per second, as asked for or as the source says."""
         fps = self.fps if self.fps is not None else source.frame_rate
         if fps is None:
-            raise click.UsageError(f"{source.name} does not say how fast it was recorded: give --fps")
+            raise click.UsageError(f"{source.name} does not say how fast its frames come: give --fps")
         return fps
 
     def chunk_size_at(self, fps: float) -> int:
@@ -105,14 +106,14 @@ class Wishes:
         return source.settings.rotations_per_min if isinstance(source, Simulator) else 0.0
 
 
+_PACED = click.option(
+    "--realtime/--fast", "paced", default=True, help="Take frames at --fps (default), or as fast as it goes."
+)
 _OPTIONS = (
     click.option(
         "--fps",
         type=NumberRange(min=0, min_open=True),
         help="Frames per second.  [default: as the source says]",
-    ),
-    click.option(
-        "--realtime/--fast", "paced", default=True, help="Take frames at --fps (default), or as fast as it goes."
     ),
     click.option(
         "--chunk-size", type=click.IntRange(min=1), help="The most frames in a chunk.  [default: 2 s of them]"
@@ -161,15 +162,24 @@ _OPTIONS = (
 
 def stream_options(function: _F) -> _F:
     """Add the options of ``stream``; the command gets them as ``wishes``."""
+    return _with_options(function, (_PACED, *_OPTIONS), {})
 
+
+def record_options(function: _F) -> _F:
+    """Add those of ``record``, likewise: a live source has its own pace."""
+    return _with_options(function, _OPTIONS, {"paced": True})
+
+
+def _with_options(function: _F, options: Sequence[Callable[..., Any]], fixed: Mapping[str, Any]) -> _F:
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - any command
+        kwargs |= fixed
         names = Wishes.__dataclass_fields__
         wishes = Wishes(**{name: kwargs.pop(name) for name in names})
         return function(*args, wishes=wishes, **kwargs)
 
     # These gather into ``given``, which belongs to the wishes too.
     wrapped: Callable[..., Any] = setting_options(*OF_SPOOL, "max_rate")(run)
-    for option in reversed(_OPTIONS):
+    for option in reversed(options):
         wrapped = option(wrapped)
     return cast("_F", wrapped)

@@ -9,7 +9,7 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
@@ -42,14 +42,22 @@ class Watching:
         ref: the stream.
         recording: whether this process records it; set it to false when recording has ended.
         expected_chunks: how many chunks are to be recorded in all; ``None`` when nobody knows.
+        more: what else there is to say while it is recorded, as it is at that moment.
 
     Attributes:
         full_at: how many chunks there were when the spool was found full; ``None`` while it never was.
     """
 
     def __init__(
-        self, spool: Spool, ref: str, *, recording: bool = False, expected_chunks: int | None = None
+        self,
+        spool: Spool,
+        ref: str,
+        *,
+        recording: bool = False,
+        expected_chunks: int | None = None,
+        more: Callable[[], str] | None = None,
     ) -> None:
+        self._more = more
         self.recording = recording
         self.full_at: int | None = None
         self._spool = spool
@@ -94,6 +102,8 @@ class Watching:
             except SpoolError:
                 continue  # a busy disk is not the watcher's business
             kind, said = _situation(stream, recording=self.recording, is_full=self.full_at == stream.tally.pushed)
+            if self.recording and self._more is not None:
+                said = f"{said}; {self._more()}" if kind == "trouble" else self._more()
             if self._bars is not None:
                 self._bars.show(stream, said, recording=self.recording)
             elif not is_over:
