@@ -4,9 +4,11 @@
 worker holds while it delivers. Everything else here is a value or an error.
 """
 
+from spool.attempts import Outage
 from spool.audit import AuditedChunk, AuditTotals, RunningAudit, StreamAudit, audit, totals_of
 from spool.boot import is_same_machine
 from spool.capture import Capture, Loss, LossCause, TakenFile
+from spool.cells import Cell
 from spool.clock import Clock, HostClock, Moment
 from spool.decisions import person
 from spool.disk import Disk
@@ -34,6 +36,7 @@ from spool.filesystems import FileSystem, file_system_of, objection
 from spool.forecast import Forecast
 from spool.leased import LeasedStream
 from spool.locks import ProcessLock
+from spool.looking import audit_chunk, outages_of
 from spool.model import DATA_ID, Chunk, ClockReading, Event, Part, Receipt, Stream, StreamSettings, Tally
 from spool.packing import Packed, Unpacked, look_into, pack, unpack
 from spool.problems import Problem
@@ -56,6 +59,7 @@ __all__ = [
     "AuditTotals",
     "AuditedChunk",
     "Capture",
+    "Cell",
     "Chunk",
     "ChunkConflict",
     "ChunkMoved",
@@ -76,6 +80,7 @@ __all__ = [
     "Loss",
     "LossCause",
     "Moment",
+    "Outage",
     "Packed",
     "Part",
     "Problem",
@@ -109,6 +114,7 @@ __all__ = [
     "Verified",
     "array_document",
     "audit",
+    "audit_chunk",
     "check_received",
     "file_system_of",
     "is_same_machine",
@@ -116,6 +122,7 @@ __all__ = [
     "make_key",
     "make_proof",
     "objection",
+    "outages_of",
     "pack",
     "padded_for_readers",
     "person",

@@ -21,6 +21,7 @@ WINDOW_MS = 10 * 60_000
 SAMPLE_MAX = 300
 """The most chunks of a stream that are looked at; two seconds each, they are the window."""
 _PATIENCE_MS = 30_000
+_COLUMNS = "stream_key, state, watermark, next_chunk_idx"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,16 +114,25 @@ def bytes_per_s(passed: Iterable[tuple[int, int]], now_ms: int) -> float:
 
 def read_traffic(db: sqlite3.Connection, now_ms: int) -> list[Traffic]:
     """What passed lately through every stream that is not over."""
-    since_ms = now_ms - WINDOW_MS
     return [
-        Traffic(
-            came=_latest(db, "spooled_at_ms", key, next_idx, since_ms) if state == StreamState.OPEN else (),
-            went=_latest(db, "acknowledged_at_ms", key, _first_waiting(db, key, mark, next_idx), since_ms),
-        )
-        for key, state, mark, next_idx in db.execute(
-            "SELECT stream_key, state, watermark, next_chunk_idx FROM streams WHERE state != 'finalized'"
-        ).fetchall()
+        _traffic(db, row, now_ms)
+        for row in db.execute(f"SELECT {_COLUMNS} FROM streams WHERE state != 'finalized'").fetchall()  # noqa: S608 - a constant
     ]
+
+
+def read_stream_traffic(db: sqlite3.Connection, stream_key: int, now_ms: int) -> Traffic:
+    """What passed lately through one stream."""
+    row = db.execute(f"SELECT {_COLUMNS} FROM streams WHERE stream_key = ?", (stream_key,)).fetchone()  # noqa: S608 - a constant
+    return _traffic(db, row, now_ms)
+
+
+def _traffic(db: sqlite3.Connection, row: tuple[int, str, int, int], now_ms: int) -> Traffic:
+    key, state, mark, next_idx = row
+    since_ms = now_ms - WINDOW_MS
+    return Traffic(
+        came=_latest(db, "spooled_at_ms", key, next_idx, since_ms) if state == StreamState.OPEN else (),
+        went=_latest(db, "acknowledged_at_ms", key, _first_waiting(db, key, mark, next_idx), since_ms),
+    )
 
 
 def read_usage(db: sqlite3.Connection) -> tuple[int, int]:

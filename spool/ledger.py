@@ -174,6 +174,17 @@ def chunk_events(db: sqlite3.Connection, stream_id: str, first: int, last: int) 
     return _events(db, where, (stream_id, first, last))
 
 
+def latest_chunk_events(db: sqlite3.Connection, stream_id: str, chunk_idx: int, *, limit: int) -> list[Event]:
+    """The last so many rows about one chunk, in order."""
+    where = "stream_id = ? AND chunk_idx = ? ORDER BY seq DESC LIMIT ?"
+    return _events(db, where, (stream_id, chunk_idx, limit))[::-1]
+
+
+def head_seq(db: sqlite3.Connection) -> int:
+    """The last row's ``seq``, 0 while there is none."""
+    return int(db.execute("SELECT coalesce(max(seq), 0) FROM ledger").fetchone()[0])
+
+
 def attempt_events(db: sqlite3.Connection, stream_id: str, first: int, last: int) -> list[Event]:
     """Of the same rows those that tell of attempts."""
     where = (

@@ -341,6 +341,38 @@ def decode(body: bytes | memoryview, *, n: int, height: int, width: int) -> NDAr
     return frames
 
 
+def read_frame(path: Path, chunk: Chunk, number: int, *, chunk_size: int) -> NDArray[np.uint8]:
+    """One frame out of the spool's file, uint8 ``(height, width)``; nothing but it and the index is read.
+
+    Raises:
+        ShardDamaged: the file is missing or cut short, its index is damaged, or the frame cannot be decoded.
+        OSError: the disk failed to give the bytes.
+    """
+    frame_bytes = _frame_bytes(chunk.n, chunk_size=chunk_size, wire_bytes=chunk.wire_bytes)
+    if min(chunk.height, chunk.width) < 1 or chunk.height * chunk.width > FRAME_BYTES_MAX:
+        raise ShardDamaged(f"no frame has {chunk.height} x {chunk.width} pixels")
+    try:
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size < frame_bytes + index_bytes(chunk_size):
+                raise ShardDamaged(f"{path.name} is cut short")
+            file.seek(-index_bytes(chunk_size), os.SEEK_END)
+            entries = file.read(index_bytes(chunk_size))
+            if entries[-_CRC_BYTES:] != _crc(entries[:-_CRC_BYTES]):
+                raise ShardDamaged(f"the index in {path.name} is damaged")
+            offset, nbytes = struct.unpack_from("<QQ", entries, number * _ENTRY_BYTES)
+            if offset + nbytes > frame_bytes:
+                raise ShardDamaged(f"the index in {path.name} points outside its frames")
+            file.seek(offset)
+            compressed = file.read(nbytes)
+    except FileNotFoundError:
+        raise ShardDamaged(f"{path.name} is missing from the spool") from None
+    try:
+        pixels = decompress(compressed, frame_bytes=chunk.height * chunk.width)
+    except ValueError as error:
+        raise ShardDamaged(f"frame {number} in {path.name} cannot be decoded") from error
+    return np.frombuffer(pixels, dtype=np.uint8).reshape(chunk.height, chunk.width)
+
+
 def _crc(content: bytes) -> bytes:
     return struct.pack("<I", google_crc32c.value(content))
 

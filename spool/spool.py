@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from spool import (
     beginning,
+    cells,
     copying,
     decisions,
     filesystems,
@@ -32,6 +33,7 @@ from spool import (
 )
 from spool import forecast as forecasting
 from spool.capture import Capture
+from spool.cells import Cell
 from spool.clock import Clock, HostClock
 from spool.disk import Disk
 from spool.errors import AmbiguousStream, SpoolError, UnknownStream
@@ -338,6 +340,39 @@ class Spool:
         with self._folder.index.reading() as db:
             return rows.parked(db, rows.require_stream(db, ref)[0])
 
+    def cells(self, ref: str, *, after_idx: int = -1) -> list[Cell]:
+        """The next page of the stream's chunks by chunk_idx, in as little as can be said; empty after the last."""
+        with self._folder.index.reading() as db:
+            key, stream = rows.require_stream(db, ref)
+            return cells.cells_after(db, key, stream.stream_id, after_idx, limit=cells.PAGE)
+
+    def cells_of(self, ref: str, chunk_idxs: Sequence[int]) -> list[Cell]:
+        """The same of some chunks; those that were never pushed are left out."""
+        with self._folder.index.reading() as db:
+            key, stream = rows.require_stream(db, ref)
+            return cells.cells_of(db, key, stream.stream_id, chunk_idxs)
+
+    def frame(self, chunk: Chunk, number: int) -> NDArray[np.uint8]:
+        """One frame of a chunk, uint8 ``(height, width)``, read-only; no other is read, so no digest is checked.
+
+        Args:
+            chunk: as the index knows it.
+            number: counts its frames from 0.
+
+        Raises:
+            IndexError: it has no such frame.
+            ShardDamaged: its bytes were pruned or discarded, are missing, or cannot be decoded.
+            DiskFailed: the disk could not read them.
+        """
+        if not 0 <= number < chunk.n:
+            raise IndexError(f"chunk {chunk.chunk_idx} has frames 0 to {chunk.n - 1}, not {number}")
+        stream = self.stream(chunk.stream_id)
+        path = self._folder.shard_path(chunk.stream_id, chunk.chunk_idx)
+        try:
+            return shards.read_frame(path, chunk, number, chunk_size=stream.settings.chunk_size)
+        except OSError as error:
+            raise translated(error, f"chunk {chunk.chunk_idx} could not be read") from error
+
     def frames(self, chunk: Chunk) -> NDArray[np.uint8]:
         """The frames of a chunk as they were recorded, uint8 ``(n, height, width)``, owned by the caller.
 
@@ -388,6 +423,17 @@ class Spool:
         with self._folder.index.reading() as db:
             return ledger.attempt_events(db, stream_id, first_idx, last_idx)
 
+    def chunk_events(self, ref: str, chunk_idx: int) -> list[Event]:
+        """The ledger's rows about one chunk, the latest thousand of them, in order."""
+        with self._folder.index.reading() as db:
+            stream_id = rows.require_stream(db, ref)[1].stream_id
+            return ledger.latest_chunk_events(db, stream_id, chunk_idx, limit=_PAGE)
+
+    def head_seq(self) -> int:
+        """The ledger's last row, 0 while there is none: who has read up to here has seen everything."""
+        with self._folder.index.reading() as db:
+            return ledger.head_seq(db)
+
     def ledger_break(self) -> int | None:
         """The first ledger row that does not commit to the one before it; ``None`` when the chain holds."""
         with self._folder.index.reading() as db:
@@ -421,6 +467,13 @@ class Spool:
             free_bytes=self._folder.free_bytes(),
             reserve_bytes=self._folder.missing_reserve_bytes,
         )
+
+    def rates(self, ref: str) -> tuple[float, float]:
+        """What one stream gains by recording and loses by delivery, bytes per second; see `Forecast`."""
+        now = self._folder.clock.now_ms()
+        with self._folder.index.reading() as db:
+            passed = forecasting.read_stream_traffic(db, rows.require_stream(db, ref)[0], now)
+        return forecasting.bytes_per_s(passed.came, now), forecasting.bytes_per_s(passed.went, now)
 
     def zarr_path(self, ref: str) -> Path:
         """The stream's Zarr store; ``zarr.open(path)["frames"]`` reads it at any moment."""
