@@ -13,7 +13,7 @@ from PIL import Image
 from spool import Spool
 from tests.cli.shell import Shell
 from tests.cli.test_reading import acknowledge, park, record
-from uploader.cli.page.png import png, shrunk
+from uploader.png import png, shrunk
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or ""
 

@@ -16,8 +16,8 @@ from spool import AuditedChunk, StreamAudit
 from uploader.cli import words
 from uploader.cli.audit_view import MARKS, mark_of
 from uploader.cli.page.chunk_map import NAMES, chunk_map, marks
-from uploader.cli.page.png import data_url, shrunk
 from uploader.cli.page.timeline import timeline
+from uploader.png import data_url, shrunk
 
 _LONGEST_SIDE = 480
 _REPEATED_MAX = 200

@@ -1,4 +1,4 @@
-"""A greyscale picture as a PNG. Twenty lines, so that the page needs no imaging library.
+"""A greyscale picture as a PNG. Twenty lines, so that no page needs an imaging library.
 
 Source: W3C, Portable Network Graphics (third edition), sections 5 and 11.
 """
@@ -14,8 +14,8 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY_8_BIT = (8, 0, 0, 0, 0)
 
 
-def png(picture: NDArray[np.uint8]) -> bytes:
-    """A uint8 array ``(height, width)`` as a PNG file."""
+def png(picture: NDArray[np.uint8], *, effort: int = 9) -> bytes:
+    """A uint8 array ``(height, width)`` as a PNG file; ``effort`` from 1, quick, to 9, small."""
     height, width = picture.shape
     lines = np.zeros((height, width + 1), dtype=np.uint8)  # each begins with its filter: none
     lines[:, 1:] = picture
@@ -23,7 +23,7 @@ def png(picture: NDArray[np.uint8]) -> bytes:
         (
             _SIGNATURE,
             _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, *_GREY_8_BIT)),
-            _chunk(b"IDAT", zlib.compress(lines.tobytes(), 9)),
+            _chunk(b"IDAT", zlib.compress(lines.tobytes(), effort)),
             _chunk(b"IEND", b""),
         )
     )
