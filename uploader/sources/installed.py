@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from uploader.sources.base import SourceError
 
 if TYPE_CHECKING:
+    from uploader.sources.drivers import Found
     from uploader.sources.live import LiveSource, OpensLive, Wanted
 
 GROUP: Final = "framespool.sources"
@@ -37,6 +38,7 @@ class Kind:
         opener: ``module:function``.
         needs: the module that must be there, for one of ours; ``None`` when nothing is needed.
         extra: the extra of framespool that brings it.
+        looks: ``module:function`` that finds the devices that are there, for one of ours that can.
         entry_point: of another package.
     """
 
@@ -45,12 +47,18 @@ class Kind:
     opener: str
     needs: str | None = None
     extra: str | None = None
+    looks: str | None = None
     entry_point: EntryPoint | None = None
 
     @property
     def is_installed(self) -> bool:
         """Whether what it needs is there; it may fail nevertheless."""
         return self.needs is None or find_spec(self.needs) is not None
+
+    @property
+    def install(self) -> str:
+        """What to type to get it; empty for one of another package."""
+        return f'pip install "framespool[{self.extra}]"' if self.extra is not None else ""
 
     def load(self) -> OpensLive:
         """The function that opens one.
@@ -61,20 +69,31 @@ class Kind:
         if not self.is_installed:
             raise SourceError(
                 f"{self.scheme}: needs {self.needs}, and it is not installed",
-                hint=f'Nothing was begun. Install the extra: pip install "framespool[{self.extra}]"',
+                hint=f"Nothing was begun. Install the extra: {self.install}",
             )
         try:
             if self.entry_point is not None:
                 loaded: OpensLive = self.entry_point.load()
                 return loaded
-            module, _, function = self.opener.partition(":")
-            opener: OpensLive = getattr(import_module(module), function)
+            opener: OpensLive = _function(self.opener)
         except Exception as error:  # of somebody else's package: anything
             raise SourceError(
                 f"{self.scheme}: what opens it ({self.opener}) cannot be imported: {error}",
                 hint="Nothing was begun. Install that package again, or ask whoever made it.",
             ) from error
         return opener
+
+    def look(self) -> list[Found] | None:
+        """The devices of this kind that are there; ``None`` where that cannot be asked.
+
+        Raises:
+            SourceError: what it needs is not there, or it cannot look.
+        """
+        if self.looks is None:
+            return None
+        self.load()  # what cannot be imported is told in its words
+        found: list[Found] = _function(self.looks)()
+        return found
 
 
 OURS: Final = (
@@ -84,6 +103,7 @@ OURS: Final = (
         opener="uploader.sources.pylon:open_pylon",
         needs="pypylon",
         extra="pylon",
+        looks="uploader.sources.pylon:look",
     ),
     Kind(
         scheme="genicam",
@@ -91,6 +111,7 @@ OURS: Final = (
         opener="uploader.sources.genicam:open_genicam",
         needs="harvesters",
         extra="genicam",
+        looks="uploader.sources.genicam:look",
     ),
     Kind(
         scheme="opencv",
@@ -98,6 +119,7 @@ OURS: Final = (
         opener="uploader.sources.opencv:open_opencv",
         needs="cv2",
         extra="opencv",
+        looks="uploader.sources.opencv:look",
     ),
     Kind(
         scheme="watch",
@@ -131,6 +153,11 @@ def open_live(text: str, wanted: Wanted) -> LiveSource | None:
         return None
     found = next((one for one in kinds() if one.scheme == scheme[1].lower()), None)
     return None if found is None else found.load()(text[scheme.end() :], wanted)
+
+
+def _function(name: str) -> Any:  # noqa: ANN401 - whoever names it knows its type
+    module, _, function = name.partition(":")
+    return getattr(import_module(module), function)
 
 
 def _package_of(one: EntryPoint) -> str:
