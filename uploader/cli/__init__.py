@@ -30,6 +30,7 @@ COMMANDS = {
     "record": "Take frames from a camera or a watched folder, and deliver them.",
     "retry": "Let parked chunks and held streams be delivered again.",
     "service": "Let a worker run for good: started with the system.",
+    "sources": "List what frames can be taken from, and what an extra would add.",
     "status": "Say how the spool is doing, or one stream of it.",
     "stream": "Record frames into the spool and deliver them.",
     "streams": "List every stream of the spool, oldest first.",
