@@ -22,7 +22,7 @@ import sys
 from importlib.machinery import PathFinder
 class Hiding:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {"pypylon", "harvesters", "genicam", "cv2", "PIL"}:
+        if name.partition(".")[0] in {"pypylon", "harvesters", "genicam", "cv2", "pymmcore", "PIL"}:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Hiding())
 import importlib.util
@@ -50,7 +50,7 @@ def test_what_is_not_installed_says_which_extra_brings_it() -> None:
     )
     assert said.returncode == 0, said.stderr
     by_name = {one["scheme"]: one for one in json.loads(said.stdout)["sources"]}
-    for scheme in ("pylon", "genicam", "opencv"):
+    for scheme in ("pylon", "genicam", "opencv", "micromanager"):
         one = by_name[scheme]
         assert (one["installed"], one["problem"]) == (False, None)
         assert one["install"] == f'pip install "framespool[{scheme}]"'
@@ -65,7 +65,7 @@ def test_what_is_not_installed_says_which_extra_brings_it() -> None:
 
 def test_the_kinds_that_are_installed_can_be_imported() -> None:
     for scheme, one in sources().items():
-        if scheme in {"pylon", "genicam", "opencv"}:
+        if scheme in {"pylon", "genicam", "opencv", "micromanager"}:
             assert (one["installed"], one["problem"], one["devices"]) == (True, None, None)
 
 

@@ -122,6 +122,13 @@ OURS: Final = (
         looks="uploader.sources.opencv:look",
     ),
     Kind(
+        scheme="micromanager",
+        says="a camera that Micro-Manager knows, by a configuration file (.cfg)",
+        opener="uploader.sources.micromanager:open_micromanager",
+        needs="pymmcore",
+        extra="micromanager",
+    ),
+    Kind(
         scheme="watch",
         says="a folder that another program fills with images",
         opener="uploader.sources.watch:open_watch",
