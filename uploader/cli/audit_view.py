@@ -19,7 +19,7 @@ MARKS = {
 }
 """By how grave they are, the gravest last: in a compressed strip it wins."""
 
-_GRAVITY = "".join(MARKS)
+GRAVITY = "".join(MARKS)
 _GAP_CELLS_MAX = 5
 _CELLS_MAX = 1 << 16
 _STATE_MARKS = {ChunkState.SPOOLED: "+", ChunkState.PARKED: "!", ChunkState.DISCARDED: "x"}
@@ -53,7 +53,7 @@ class Glance:
         self._add_cell(mark)
 
     def _add_cell(self, mark: str) -> None:
-        self._pending.append(_GRAVITY.index(mark))
+        self._pending.append(GRAVITY.index(mark))
         if len(self._pending) == self._each:
             self._cells.append(max(self._pending))
             self._pending.clear()
@@ -66,7 +66,7 @@ class Glance:
         cells = bytes(self._cells) + (bytes([max(self._pending)]) if self._pending else b"")
         several = -(-len(cells) // (screen.width() - 2))
         strip = "".join(
-            _GRAVITY[max(cells[start : start + several])] for start in range(0, len(cells), several or 1)
+            GRAVITY[max(cells[start : start + several])] for start in range(0, len(cells), several or 1)
         )
         return strip, several * self._each
 
@@ -152,7 +152,7 @@ def verdict_lines(totals: AuditTotals, glance: Glance) -> Iterator[str]:
 def _strip(glance: Glance) -> Iterator[str]:
     strip, each = glance.strip()
     yield f"[{''.join(screen.painted(mark, MARKS[mark][1]) for mark in strip)}]"
-    legend = "  ".join(f"{mark} {MARKS[mark][0]}" for mark in _GRAVITY if mark in strip)
+    legend = "  ".join(f"{mark} {MARKS[mark][0]}" for mark in GRAVITY if mark in strip)
     more = f"  (each stands for up to {each:,} chunks)" if each > 1 else ""
     yield from (screen.painted(line, "dim") for line in words.wrapped(f"{legend}{more}", screen.width()))
 

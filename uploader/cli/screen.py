@@ -54,6 +54,12 @@ def bold(text: str) -> str:
     return click.style(text, bold=True) if is_terminal() else text
 
 
+def cut_painted(text: str, columns: int) -> str:
+    """A line of at most so many columns; one that is longer loses its colours with its end."""
+    plain = click.unstyle(text)
+    return text if len(plain) <= columns else plain[: max(0, columns - 2)] + ".."
+
+
 def say(text: str = "", *, err: bool = False) -> None:
     """Print a line; characters that the stream cannot show become question marks."""
     stream = sys.stderr if err else sys.stdout

@@ -18,7 +18,7 @@ _SHOWN_MAX = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _View:
+class View:
     """What is shown: the spool, the streams asked about, and who delivers.
 
     Attributes:
@@ -37,10 +37,12 @@ class _View:
 
     @property
     def waiting(self) -> int:
+        """How many chunks wait."""
         return sum(stream.tally.spooled for stream in self.streams)
 
     @property
     def waiting_bytes(self) -> int:
+        """How many bytes they have."""
         return sum(stream.tally.waiting_bytes for stream in self.streams)
 
     @property
@@ -50,6 +52,7 @@ class _View:
 
     @property
     def concerns(self) -> list[tuple[Stream | None, Concern]]:
+        """What a person should know, of a stream or of the whole."""
         found: list[tuple[Stream | None, Concern]] = [
             (s, one) for s in self.streams for one in concerns(s, self.spool.root)
         ]
@@ -103,17 +106,28 @@ class _View:
 @click.argument("stream", required=False)
 @spool_option
 @json_option
+@click.option(
+    "--watch", "watches", is_flag=True, help="Keep it up to date until Ctrl-C; in a log, say what changes."
+)
 @plain_errors
-def command(stream: str | None, spool_dir: Path | None, *, as_json: bool) -> None:
+def command(stream: str | None, spool_dir: Path | None, *, as_json: bool, watches: bool) -> None:
     """Say how the spool is doing, or one STREAM of it.
 
     Exits with 1 if something needs a person: a parked chunk, a held stream, a refused key, or work that no
-    worker does.
+    worker does; with --watch, if it does so at the end.
     """
     with open_spool(spool_dir) as spool:
-        view = _look(spool, None if stream is None else spool.find(stream))
-    if as_json:
-        screen.print_json(_as_object(view))
+        only = None if stream is None else spool.find(stream)
+        if watches:
+            from uploader.cli.status_watch import watch  # noqa: PLC0415 - who does not watch need not wait for it
+
+            view = watch(spool, None if only is None else only.stream_id, as_json=as_json)
+        else:
+            view = look(spool, only)
+    if watches:
+        pass  # it was shown
+    elif as_json:
+        screen.print_json(as_json_object(view))
     else:
         for line in _lines(view):
             screen.say(line)
@@ -121,11 +135,12 @@ def command(stream: str | None, spool_dir: Path | None, *, as_json: bool) -> Non
         raise SystemExit(BAD_NEWS)
 
 
-def _look(spool: Spool, only: Stream | None) -> _View:
+def look(spool: Spool, only: Stream | None) -> View:
+    """The spool at this moment, or one stream of it."""
     status = spool.status()
     streams = status.streams if only is None else (only,)
     urls = dict.fromkeys(s.settings.destination for s in streams if s.state is not StreamState.FINALIZED)
-    return _View(
+    return View(
         spool=status,
         forecast=spool.forecast(),
         streams=streams,
@@ -146,7 +161,8 @@ def _has_work(stream: Stream) -> bool:
     return stream.tally.spooled > 0 or (stream.state is StreamState.SEALED and not stream.tally.parked)
 
 
-def _as_object(view: _View) -> dict[str, Any]:
+def as_json_object(view: View) -> dict[str, Any]:
+    """The same for machines."""
     return {
         "spool": str(view.spool.root),
         "used_bytes": view.spool.used_bytes,
@@ -181,7 +197,7 @@ def _as_object(view: _View) -> dict[str, Any]:
     }
 
 
-def _lines(view: _View) -> list[str]:
+def _lines(view: View) -> list[str]:
     backlog = "empty: everything is delivered"
     if view.waiting:
         backlog = (
@@ -191,7 +207,7 @@ def _lines(view: _View) -> list[str]:
     lines = [
         _fact("Spool", str(view.spool.root)),
         _fact("Disk", f"{words.size(view.spool.used_bytes)} used, {words.size(view.spool.free_bytes)} free"),
-        _fact("Room", _room(view.forecast)),
+        _fact("Room", room_words(view.forecast)),
         _fact("Recording", "yes, a process has the spool open" if view.recording else "no"),
         *(_fact("Worker", f"{_running(running)} for {url}") for url, running in view.workers.items()),
         _fact("Backlog", backlog),
@@ -202,14 +218,14 @@ def _lines(view: _View) -> list[str]:
         lines += ["", *_concern_lines(stream, one)]
     if len(view.concerns) > _SHOWN_MAX:
         lines += ["", f"... and {len(view.concerns) - _SHOWN_MAX:,} more: framespool streams"]
-    return [*lines, "", _verdict(view)]
+    return [*lines, "", verdict(view)]
 
 
 def _fact(name: str, text: str) -> str:
     return f"{screen.bold(f'{name:10}')} {text}"
 
 
-def _room(forecast: Forecast) -> str:
+def room_words(forecast: Forecast) -> str:
     """How much can still be recorded, and how long that lasts."""
     left = words.size(forecast.room_bytes)
     fill = fill_of(forecast)
@@ -232,7 +248,7 @@ def _running(running: bool) -> str:
     return screen.painted("running", "good") if running else "none"
 
 
-def _stream_lines(view: _View) -> list[str]:
+def _stream_lines(view: View) -> list[str]:
     shown = [s for s in view.streams if s.state is not StreamState.FINALIZED or len(view.streams) == 1]
     finished = len(view.streams) - len(shown)
     lines = [_progress(stream) for stream in shown[:_SHOWN_MAX]]
@@ -267,7 +283,8 @@ def _concern_lines(stream: Stream | None, one: Concern) -> list[str]:
     ]
 
 
-def _verdict(view: _View) -> str:
+def verdict(view: View) -> str:
+    """What it amounts to, in a sentence."""
     needed = sum(one.needs_person for _, one in view.concerns)
     if needed:
         return screen.painted(f"{words.count(needed, 'thing needs', 'things need')} a person.", "bad")
