@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import SupportsIndex
 
-from uploader.addresses import one_spelling
+from uploader.addresses import address_of, one_spelling
 from uploader.durations import EXAMPLES, duration
 from uploader.errors import ConfigurationError
 from uploader.layout import checked_layout
@@ -46,6 +46,8 @@ def shown(worth: object) -> str | int | float | None:
         return "never"
     if isinstance(worth, float) and worth.is_integer():
         return int(worth)
+    if isinstance(worth, tuple):
+        return " ".join(map(str, worth)) or None
     return worth if isinstance(worth, str | int | float | None) else str(worth)
 
 
@@ -78,6 +80,16 @@ def _verbosity(value: object) -> int:
     if type(value) is not int or not 0 <= value <= _VERBOSITY_MAX:
         raise ValueError(f"is {value!r}, not a whole number from 0 to {_VERBOSITY_MAX}")
     return value
+
+
+def _addresses(value: object) -> tuple[str, ...]:
+    named = value.split() if isinstance(value, str) else value
+    if not isinstance(named, list | tuple) or not all(isinstance(one, str) for one in named):
+        raise ValueError(f"is {value!r}, not a list of addresses such as s3://BUCKET or file:///FOLDER")
+    found = tuple(map(address_of, named))
+    if len(set(found)) < len(found):
+        raise ValueError(f"is {value!r}, which names one twice")
+    return found
 
 
 def _retention(value: object) -> float:
@@ -139,6 +151,7 @@ def _one_of(*words: str) -> Callable[[object], str]:
     return check
 
 
+ADDRESSES = Kind(check=_addresses, metavar="URLS")
 URL = Kind(check=one_spelling, metavar="URL")
 FOLDER = Kind(check=_path, metavar="DIRECTORY", is_path=True)
 FILE = Kind(check=_path, metavar="FILE", is_path=True)

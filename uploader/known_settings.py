@@ -46,6 +46,9 @@ class Setting:
 SETTINGS = (
     Setting(name="endpoint", kind=kinds.URL, default=DEFAULT_ENDPOINT, of_spool=True, variable="AS_API_ENDPOINT",
             says="The server's base URL, or file:///FOLDER, or s3://BUCKET."),
+    Setting(name="also", kind=kinds.ADDRESSES, default=None, of_spool=True,
+            says="Further destinations that get everything too, with spaces between them; left out where an"
+            " endpoint or a destination is named on the command line or in a script."),
     Setting(name="layout", kind=kinds.LAYOUT, default=DEFAULT_LAYOUT, of_spool=True,
             says="Where in a folder or a bucket a stream lies: text with {date}, {year}, {month}, {sample},"
             " {project}, {host}, and {stream} in the last part."),

@@ -72,6 +72,15 @@ class SpoolSettings:
         """Where its streams go."""
         return str(self.settings["endpoint"].value)
 
+    @property
+    def also(self) -> tuple[str, ...]:
+        """Where they go besides. Whoever has just typed an endpoint means that alone, and what else was typed."""
+        also, typed = self.settings["also"], ("flag", "argument")
+        if self.settings["endpoint"].origin in typed and also.origin not in typed:
+            return ()
+        assert isinstance(also.value, tuple | None)
+        return also.value or ()
+
     def going_to(self, url: str) -> Self:
         """The same for what goes elsewhere."""
         settings = {**self.settings, "endpoint": replace(self.settings["endpoint"], value=url)}

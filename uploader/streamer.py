@@ -65,7 +65,7 @@ class RHEEDStreamer:
         destination: where it is delivered, in place of a server: a folder, as its path or ``file:///FOLDER``, or a
             bucket, ``s3://BUCKET/PREFIX``, in which each stream lands as a Zarr group. No key is needed.
         also: further destinations, named likewise. Each gets everything, at its own pace, and holds up no other;
-            one of them all may be a server.
+            one of them all may be a server. ``None`` for those that are configured, if no destination is given.
         layout: where in that folder or bucket a new stream lies, such as ``"garching/mbe-3/{date}/{stream}"``;
             ``None`` for what is configured, else directly in it.
         on_event: is told what happens, such as that the room runs out; see `uploader.events`. It is called from
@@ -92,7 +92,7 @@ class RHEEDStreamer:
         max_rate: str | None = None,
         on_event: OnEvent | None = None,
         destination: str | os.PathLike[str] | None = None,
-        also: Sequence[str | os.PathLike[str]] = (),
+        also: Sequence[str | os.PathLike[str]] | None = None,
         layout: str | None = None,
     ) -> None:
         if verbosity is not None:
@@ -117,9 +117,8 @@ class RHEEDStreamer:
         self._endpoint, self._limits = found.endpoint, found.limits
         # All that may be of no use is told before anything is begun.
         self._open_timeout_s = float(str(config.setting("open_timeout_s", open_timeout_s).value))
-        self._destinations = {
-            url: keys_for(url, api_key) for url in (self._endpoint, *config.further(self._endpoint, also))
-        }
+        further = config.further(self._endpoint, found.also if also is None else also)
+        self._destinations = {url: keys_for(url, api_key) for url in (self._endpoint, *further)}
         self._keys = self._destinations[self._endpoint]
         orders = partial(
             Orders,

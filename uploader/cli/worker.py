@@ -23,7 +23,7 @@ from uploader.known_settings import SETTINGS
 from uploader.log_file import RotatingLog, have_standard_streams
 from uploader.priority import stand_back
 from uploader.rate import Meter, parse_schedule
-from uploader.resolving import Sources, every_spool, resolve
+from uploader.resolving import Sources, SpoolSettings, every_spool, resolve
 from uploader.verbosity import log_to, set_verbosity
 from uploader.worker import Until, UploadWorker
 
@@ -106,6 +106,8 @@ def _drain(sources: Sources, spools: Sequence[Path], to: Sequence[str], until: U
         first, *rest = (str(config.destination(None, one)) for one in to)
         urls = [first, *config.further(first, rest)]
         found = [one.going_to(url) for one in found for url in urls]
+    else:
+        found = [each for one in found for each in (one, *map(one.going_to, _further(one)))]
     keys = {one.endpoint: keys_for(one.endpoint) for one in found}
     on_closed = OnClosed(str(resolve("on_closed", sources).value))
     orphans_after_s = resolve("finalize_orphans_after", sources).value
@@ -145,6 +147,10 @@ def _drain(sources: Sources, spools: Sequence[Path], to: Sequence[str], until: U
         whose = ["" if len(done) == 1 else f"{one.spool.name}: " for one in bad]
         said = [f"{name}{one.error or _SAYS[one.end][0]}" for name, one in zip(whose, bad, strict=True)]
         raise UploaderError("\n".join(said), hint=_SAYS[bad[0].end][1])
+
+
+def _further(one: SpoolSettings) -> list[str]:
+    return config.further(one.endpoint, one.also)
 
 
 def _on_signals(stop: Callable[[], None]) -> None:
