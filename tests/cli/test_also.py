@@ -16,9 +16,8 @@ QUICK = ("sim:frames=24,height=32,width=48", "--fast", "--fps", "6", "--drain-ti
 def configured(shell: Shell, tmp_path: Path) -> Shell:
     """Everything goes to one folder, and besides to another."""
     file = tmp_path / "lab.toml"
-    file.write_text(
-        f'endpoint = "{(tmp_path / "one").as_uri()}"\nalso = ["{(tmp_path / "two").as_posix()}"]\n', "utf-8"
-    )
+    one, two = (tmp_path / "one").as_uri(), (tmp_path / "two").as_posix()
+    file.write_text(f'endpoint = "{one}"\nalso = ["{two}"]\n', "utf-8")
     known = shell.without("AS_API_ENDPOINT", "AS_API_KEY")
     known.environment["FRAMESPOOL_CONFIG"] = str(file)
     return known
