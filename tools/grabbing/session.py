@@ -55,15 +55,16 @@ class Session:
 
     def start(self, *arguments: str, more: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
         """A command of framespool on this spool."""
-        return subprocess.Popen(
-            [sys.executable, "-m", "uploader", *arguments, "--spool", str(self.spool)],
-            cwd=self.work,
-            env=self.environment(more or {}),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=(self.work / "record.err").open("a"),
-            text=True,
-        )
+        with (self.work / "record.err").open("a") as complaints:
+            return subprocess.Popen(
+                [sys.executable, "-m", "uploader", *arguments, "--spool", str(self.spool)],
+                cwd=self.work,
+                env=self.environment(more or {}),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=complaints,
+                text=True,
+            )
 
     def audit(self, ref: str) -> dict[str, Any]:
         """What the audit says of a stream."""
@@ -99,7 +100,7 @@ class Session:
         if process.poll() is None:
             process.send_signal(getattr(signal, "SIGKILL", signal.SIGTERM))
             self.kills["record"] += 1
-        process.wait()
+        process.communicate()
 
 
 @contextmanager
