@@ -22,15 +22,24 @@ MARKS = {
 GRAVITY = "".join(MARKS)
 _GAP_CELLS_MAX = 5
 _CELLS_MAX = 1 << 16
-_STATE_MARKS = {ChunkState.SPOOLED: "+", ChunkState.PARKED: "!", ChunkState.DISCARDED: "x"}
+_STATE_MARKS = {
+    ChunkState.SPOOLED: "+",
+    ChunkState.ACKNOWLEDGED: "~",
+    ChunkState.PARKED: "!",
+    ChunkState.DISCARDED: "x",
+}
 
 
 def mark_of(one: AuditedChunk) -> str:
     """The chunk's state as one character."""
-    chunk = one.chunk
-    if chunk.state is ChunkState.ACKNOWLEDGED:
-        return "=" if chunk.receipt is not None and chunk.receipt.confirmed else "~"
-    return "*" if chunk.state is ChunkState.SPOOLED and one.mismatch else _STATE_MARKS[chunk.state]
+    receipt = one.chunk.receipt
+    mark = mark_in(one.chunk.state, is_confirmed=receipt is not None and receipt.confirmed)
+    return "*" if one.chunk.state is ChunkState.SPOOLED and one.mismatch else mark
+
+
+def mark_in(state: ChunkState, *, is_confirmed: bool) -> str:
+    """A state as one character, for who knows no more of the chunk."""
+    return "=" if is_confirmed and state is ChunkState.ACKNOWLEDGED else _STATE_MARKS[state]
 
 
 class Glance:

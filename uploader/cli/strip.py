@@ -4,8 +4,8 @@ What lies far behind the watermark is left out while all of the backlog fits; a 
 from what the index knows without reading a row of it.
 """
 
-from spool import Cell, ChunkState, Spool, Stream
-from uploader.cli.audit_view import GRAVITY, MARKS
+from spool import Cell, Spool, Stream
+from uploader.cli.audit_view import GRAVITY, MARKS, mark_in
 
 SENDING = ">"
 _EXACT_MAX = 2000
@@ -43,14 +43,8 @@ def _exact(cells: list[Cell], start: int, end: int) -> str:
     marks = ["-"] * (end - start)
     for cell in cells:
         if cell.chunk_idx < end:
-            marks[cell.chunk_idx - start] = _mark(cell)
+            marks[cell.chunk_idx - start] = mark_in(cell.state, is_confirmed=cell.is_confirmed)
     return "".join(marks)
-
-
-def _mark(cell: Cell) -> str:
-    if cell.state is ChunkState.ACKNOWLEDGED:
-        return "=" if cell.is_confirmed else "~"
-    return {ChunkState.PARKED: "!", ChunkState.DISCARDED: "x"}.get(cell.state, "+")
 
 
 def _coarse(stream: Stream, parked: list[int], width: int) -> str:
