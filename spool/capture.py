@@ -46,6 +46,7 @@ class TakenFile:
         modified_ns: when it was last written, nanoseconds since the epoch, as its file system says.
         sha256: of its bytes, in hex.
         index: which of its frames it is, counted from 0.
+        frames: how many it has; by this a file of which only some are in the spool is known, and gone on with.
     """
 
     name: str
@@ -53,6 +54,7 @@ class TakenFile:
     modified_ns: int
     sha256: str
     index: int = 0
+    frames: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +108,7 @@ def _is_sound_loss(loss: Loss) -> bool:
 
 def _is_sound_file(file: TakenFile) -> bool:
     texts: tuple[object, ...] = (file.name, file.sha256)
-    numbers = (file.size, file.modified_ns, file.index)
+    numbers = (file.size, file.modified_ns, file.index, file.frames)
     return all(isinstance(one, str) for one in texts) and all(map(_is_whole, numbers))
 
 

@@ -33,6 +33,12 @@ def test_chunks_are_cut_by_count_and_know_their_numbers() -> None:
     assert (source.started, source.stopped) == (1, 1)
 
 
+def test_a_folder_that_was_empty_at_first_has_the_shape_of_its_first_frame() -> None:
+    source = Scripted(numbered(1, 2))
+    source.shape = None  # type: ignore[assignment] # of cameras it is always known
+    assert events(list(Assembler(source, chunk_size=2))) == ["2 frames", "source_stopped"]
+
+
 def test_skipped_numbers_are_frames_lost_by_the_source() -> None:
     items = list(Assembler(Scripted(numbered(1, 2, 6, 7, 9)), chunk_size=3))
     first, second = (one.capture.losses for one in chunks(items))

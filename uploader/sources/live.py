@@ -75,8 +75,11 @@ class LiveSource(Protocol):
         """Short name for people, and for the stream: the camera's model and serial number, or the folder's."""
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """``(height, width)`` of every frame, in pixels; known once `start` has returned."""
+    def shape(self) -> tuple[int, int] | None:
+        """``(height, width)`` of every frame, in pixels; known once `start` has returned.
+
+        ``None`` before that, and for a folder that is empty yet: there the first frame tells.
+        """
 
     @property
     def frame_rate(self) -> float | None:
@@ -117,7 +120,11 @@ class LiveSource(Protocol):
 
 @runtime_checkable
 class Remembering(Protocol):
-    """A live source that gives each of its files once, whatever is killed meanwhile."""
+    """A live source that gives each of its files once, whatever is killed meanwhile.
+
+    It can wait, as no camera can: who has no room for its frames grabs none, and nothing is lost by that. What was
+    grabbed counts as taken until the process ends; after that only what `remember` tells.
+    """
 
     def remember(self, taken: Iterable[TakenFile]) -> None:
         """What is in the spool already, in order; called before the first `LiveSource.start`."""
