@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import zarr
 
-from uploader.sources import Scaling, SourceError, open_source
+from uploader.sources import Scaling, SourceError, open_source, times_of
 from uploader.sources.arrays import open_npy, open_zarr
 
 if TYPE_CHECKING:
@@ -146,3 +146,22 @@ def test_a_damaged_zarr_chunk_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.zarr" / "c" / "5" / "0" / "0").write_bytes(b"torn")
     with pytest.raises(SourceError, match=r"a\.zarr, frames"):
         list(source.frames())
+
+
+def test_a_zarr_group_with_times_gives_them_as_they_were_delivered(tmp_path: Path) -> None:
+    group = zarr.create_group(str(tmp_path / "a.zarr"))
+    group.create_array("frames", data=STACK)
+    moments = 1_700_000_000_000_000 + np.array([0, 100_000, 200_001, 300_000, 400_000, 500_000, 900_000])
+    time = group.create_array("time", data=moments)
+    time.attrs["units"] = "microseconds since 1970-01-01"
+    source = times_of(open_zarr(tmp_path / "a.zarr"))
+    assert source is not None
+    assert [time for _, time in source.timed_frames()] == [0, 100, 200.001, 300, 400, 500, 900]
+    assert source.frame_rate == pytest.approx(10)
+
+
+def test_a_zarr_array_named_time_without_a_unit_is_left_alone(tmp_path: Path) -> None:
+    group = zarr.create_group(str(tmp_path / "a.zarr"))
+    group.create_array("frames", data=STACK)
+    group.create_array("time", data=np.arange(7))
+    assert times_of(open_zarr(tmp_path / "a.zarr")) is None

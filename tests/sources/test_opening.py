@@ -21,7 +21,7 @@ import sys, uploader
 before = set(sys.modules)
 import uploader.sources
 new = {name.partition(".")[0] for name in set(sys.modules) - before}
-sys.exit(", ".join(sorted(new & {"imageio", "imageio_ffmpeg", "PIL", "tifffile", "zarr"})) or 0)
+sys.exit(", ".join(sorted(new & {"imageio", "imageio_ffmpeg", "PIL", "h5py", "tifffile", "zarr"})) or 0)
 """
 
 
@@ -78,12 +78,19 @@ def test_what_is_not_there_is_refused(text: str) -> None:
         open_source(text)
 
 
-@pytest.mark.parametrize("name", ["notes.txt", "frames", "a.npz"])
+@pytest.mark.parametrize("name", ["notes.txt", "frames", "a.mat"])
 def test_an_unknown_suffix_is_refused_with_what_is_understood(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"x")
     with pytest.raises(SourceError, match="not understood") as refusal:
         open_source(str(tmp_path / name))
     assert ".tiff" in refusal.value.hint
+
+
+def test_k_space_files_are_refused_with_a_way_out(tmp_path: Path) -> None:
+    (tmp_path / "growth.imm").write_bytes(b"x" * 700)
+    with pytest.raises(SourceError, match="size of an image stands is not public") as refusal:
+        open_source(str(tmp_path / "growth.imm"))
+    assert "as a video" in refusal.value.hint
 
 
 def test_every_source_says_what_it_is(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 import tifffile
 
 from uploader.sources import Scaling, SourceError, open_source
+from uploader.sources.base import times_of
 from uploader.sources.images import read_image
 from uploader.sources.tiff import open_tiff
 
@@ -111,3 +112,47 @@ def frames_or_refusal(path: Path) -> bytes | None:
         return np.array(list(open_tiff(path).frames())).tobytes()
     except SourceError:
         return None
+
+
+def timed(path: Path) -> list[float]:
+    source = times_of(open_tiff(path))
+    assert source is not None
+    return [time for _, time in source.timed_frames()]
+
+
+def test_ome_times_are_the_frames_own(tmp_path: Path) -> None:
+    planes = {"DeltaT": [0.5, 0.6, 0.8, 1.1, 1.5], "DeltaTUnit": ["s"] * 5}
+    tifffile.imwrite(tmp_path / "a.ome.tif", STACK, metadata={"axes": "TYX", "Plane": planes})
+    assert timed(tmp_path / "a.ome.tif") == pytest.approx([0, 100, 300, 600, 1000])
+    assert open_tiff(tmp_path / "a.ome.tif").frame_rate == pytest.approx(4)
+
+
+def test_imagej_tells_the_distance_of_frames(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", STACK, imagej=True, metadata={"axes": "TYX", "finterval": 0.05})
+    assert timed(tmp_path / "a.tif") == pytest.approx([0, 50, 100, 150, 200])
+    assert open_tiff(tmp_path / "a.tif").frame_rate == pytest.approx(20)
+
+
+def test_an_ome_stack_comes_back_exactly(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.ome.tif", STACK, metadata={"axes": "TYX"})
+    assert np.array_equal(list(open_tiff(tmp_path / "a.ome.tif").frames()), STACK)
+
+
+@pytest.mark.parametrize(
+    "planes",
+    [
+        {"DeltaT": [0, 1, 2, 1, 4]},
+        {"DeltaT": [0, 1, 2, 3, None]},
+        {"DeltaT": [0, 1, 2, 3, 4], "DeltaTUnit": ["lightyear"] * 5},
+        {"ExposureTime": [1] * 5},
+    ],
+)
+def test_ome_times_that_cannot_be_are_left_alone(tmp_path: Path, planes: dict[str, list[float]]) -> None:
+    tifffile.imwrite(tmp_path / "a.ome.tif", STACK, metadata={"axes": "TYX", "Plane": planes})
+    assert times_of(open_tiff(tmp_path / "a.ome.tif")) is None
+    assert open_tiff(tmp_path / "a.ome.tif").length == 5
+
+
+def test_a_plain_stack_has_no_times(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", STACK, photometric="minisblack")
+    assert times_of(open_tiff(tmp_path / "a.tif")) is None

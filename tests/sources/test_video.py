@@ -118,3 +118,25 @@ def test_without_imageio_the_error_names_the_extra(tmp_path: Path, monkeypatch: 
     with pytest.raises(SourceError, match="imageio") as refusal:
         open_video(tmp_path / "a.mp4")
     assert "framespool[media]" in refusal.value.hint
+
+
+def test_a_video_gives_the_times_that_its_container_has(tmp_path: Path) -> None:
+    once = _every_frame_once(imageio_ffmpeg.get_ffmpeg_version())
+    uneven = ("-vf", "settb=1/1000,setpts='N*N*10'", "-enc_time_base", "1/1000", *once)
+    source = open_video(write_lossless(tmp_path / "a.mkv", *uneven))
+    frames, times = zip(*source.timed_frames(), strict=True)
+    assert np.array_equal(frames, STACK)
+    assert times == pytest.approx([number**2 * 10 for number in range(9)], abs=1)
+
+
+@pytest.mark.parametrize("suffix", [".avi", ".mkv", ".mov"])
+def test_an_even_video_gives_even_times(tmp_path: Path, suffix: str) -> None:
+    times = [time for _, time in open_video(write_lossless(tmp_path / f"a{suffix}")).timed_frames()]
+    assert times == pytest.approx([number * 100 for number in range(9)], abs=1)
+
+
+def test_a_torn_video_ends_in_an_error_also_with_times(tmp_path: Path) -> None:
+    path = write_lossless(tmp_path / "a.mkv")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+    with pytest.raises(SourceError, match=r"a\.mkv.*: cannot be read"):
+        list(open_video(path).timed_frames())

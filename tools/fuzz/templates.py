@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import h5py
 import imageio_ffmpeg  # type: ignore[import-untyped]
 import numpy as np
 import tifffile
@@ -41,6 +42,10 @@ def templates() -> Mapping[str, bytes]:
     keep("grey.npy", lambda file: np.save(file, frames))
     keep("colour.npy", lambda file: np.save(file, np.stack([colour] * 2)))
     keep("fortran.npy", lambda file: np.save(file, np.asfortranarray(wide)))
+    keep("plain.npz", lambda file: np.savez(file, frames=frames, times_ms=np.arange(5)))
+    keep("packed.npz", lambda file: np.savez_compressed(file, frames=wide))
+    keep("grey.h5", _hdf5(frames))
+    keep("packed.h5", _hdf5(wide, chunks=(2, 17, 20), compression="gzip"))
     for name, pixels in (("grey", frames[0]), ("rgb", colour), ("grey16", wide[0])):
         for suffix in ("png", "bmp", "jpg", "tif")[: 1 if name == "grey16" else 4]:
             form = {"jpg": "jpeg", "tif": "tiff"}.get(suffix, suffix)
@@ -54,6 +59,15 @@ def templates() -> Mapping[str, bytes]:
             subprocess.run(command, input=frames.tobytes(), check=True)
             found[path.name] = path.read_bytes()
     return found
+
+
+def _hdf5(frames: Any, **settings: Any) -> Callable[[io.BytesIO], object]:  # noqa: ANN401 - as h5py takes them
+    def write(file: io.BytesIO) -> None:
+        with h5py.File(file, "w") as made:
+            made.create_dataset("entry/frames", data=frames, **settings)
+            made.create_dataset("entry/time", data=np.arange(5)).attrs["units"] = "ms"
+
+    return write
 
 
 @cache

@@ -1,7 +1,8 @@
 """From a source's frames to chunks with capture times, at the camera's pace or as fast as it goes.
 
-Frame k is stamped ``start + k / fps``, paced or not. Whatever ends the recording (the source's end, its error, a
-person), the frames taken so far still make a last, shorter chunk.
+Frame k is stamped ``start + k / fps``, paced or not; or, where the source knows better, as long after the start
+as it was captured after the first one. Whatever ends the recording (the source's end, its error, a person), the
+frames taken so far still make a last, shorter chunk.
 """
 
 import threading
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from uploader.sources import Frame, Source, SourceError
+from uploader.sources import Frame, Source, SourceError, times_of
 
 
 class Recording:
@@ -21,15 +22,19 @@ class Recording:
         source: where the frames come from.
         fps: frames per second.
         chunk_size: the most frames in a chunk.
-        paced: whether frame k is taken no earlier than ``k / fps`` seconds after the start.
+        paced: whether a frame is taken no earlier than it is due after the start.
+        own_times: whether frames are due by the source's own times, if it has them, and not evenly.
 
     Attributes:
         frames: how many were taken.
         error: what broke the source, if something did.
     """
 
-    def __init__(self, source: Source, *, fps: float, chunk_size: int, paced: bool) -> None:
+    def __init__(
+        self, source: Source, *, fps: float, chunk_size: int, paced: bool, own_times: bool = False
+    ) -> None:
         self._source = source
+        self._timed = times_of(source) if own_times else None
         self._fps = fps
         self._chunk_size = chunk_size
         self._paced = paced
@@ -50,26 +55,31 @@ class Recording:
         """``uint8`` arrays ``(n, H, W)`` with the capture time of their first frame, milliseconds UTC."""
         start_ms = time.time() * 1000
         taken: list[Frame] = []
-        for frame in self._taken():
+        first_ms = 0.0
+        for frame, after_ms in self._taken():
+            if not taken:
+                first_ms = after_ms
             taken.append(frame)
             if len(taken) == self._chunk_size:
-                yield self._chunk(taken, start_ms)
+                yield np.stack(taken), start_ms + first_ms
                 taken = []
         if taken:
-            yield self._chunk(taken, start_ms)
+            yield np.stack(taken), start_ms + first_ms
 
-    def _chunk(self, taken: list[Frame], start_ms: float) -> tuple[NDArray[np.uint8], float]:
-        first = self.frames - len(taken)
-        return np.stack(taken), start_ms + first * 1000 / self._fps
-
-    def _taken(self) -> Iterator[Frame]:
+    def _taken(self) -> Iterator[tuple[Frame, float]]:
+        """The frames, and how many milliseconds after the start each is due."""
         start_s = time.monotonic()
         try:
-            for frame in self._source.frames():
-                due_s = start_s + self.frames / self._fps if self._paced else 0.0
+            for frame, after_ms in self._given():
+                due_s = start_s + after_ms / 1000 if self._paced else 0.0
                 if self._stopped.wait(max(0.0, due_s - time.monotonic())):
                     return
                 self.frames += 1
-                yield frame
+                yield frame, after_ms
         except SourceError as error:
             self.error = error
+
+    def _given(self) -> Iterator[tuple[Frame, float]]:
+        if self._timed is not None:
+            return self._timed.timed_frames()
+        return ((frame, number * 1000 / self._fps) for number, frame in enumerate(self._source.frames()))

@@ -31,19 +31,22 @@ def command(source: str, spool_dir: Path | None, *, as_json: bool, wishes: Wishe
     """Record SOURCE into the spool and deliver it.
 
     SOURCE is sim: (a simulated camera; sim:frames=200,rpm=15 sets it up), a folder of images, a TIFF stack, .npy,
-    .zarr or a video. The API key comes from AS_API_KEY, or from where 'framespool login' has put it. Exits with 0
-    only if every frame was acknowledged and the stream is finalized.
+    .npz, .zarr, HDF5 (FILE.h5::/DATASET) or a video. Its own times are kept, unless --fps is given. The API key
+    comes from AS_API_KEY, or from where 'framespool login' has put it. Exits with 0 only if every frame was
+    acknowledged and the stream is finalized.
 
     Ctrl-C ends the recording: what was taken is kept and delivered, and the stream stays open; --resume goes on
     with it.
     """
     opened = open_source(source, scaling=wishes.read_scaling())
+    # Who says how fast means it. Asked before what is gone on with says so too.
+    own_times = wishes.fps is None
     before = begun(spool_dir, wishes)
     if before is not None:
         wishes = wishes.going_on_with(*before)
     fps = wishes.rate_of(opened)
     size = wishes.chunk_size_at(fps)
-    recording = Recording(opened, fps=fps, chunk_size=size, paced=wishes.paced)
+    recording = Recording(opened, fps=fps, chunk_size=size, paced=wishes.paced, own_times=own_times)
     with (
         streamer_for(spool_dir, wishes) as streamer,
         open_spool(spool_dir) as spool,

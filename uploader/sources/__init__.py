@@ -1,10 +1,10 @@
-"""Where frames come from: a simulated camera, folders of images, TIFF stacks, arrays and videos.
+"""Where frames come from: a simulated camera, images, TIFF stacks, arrays and videos; folders that fill.
 
-Importing this package is cheap: the decoders (Pillow, tifffile, imageio, zarr) are imported by the first
+Importing this package is cheap: the decoders (Pillow, tifffile, imageio, zarr, h5py) are imported by the first
 source that needs one.
 """
 
-from uploader.sources.base import Frame, Source, SourceError
+from uploader.sources.base import Frame, Source, SourceError, TimedSource, times_of
 from uploader.sources.opening import open_source
 from uploader.sources.pixels import Scaling, ScalingKind
 from uploader.sources.simulator import Simulator, SimulatorSettings
@@ -18,6 +18,8 @@ __all__ = [
     "SimulatorSettings",
     "Source",
     "SourceError",
+    "TimedSource",
     "open_source",
     "parse_simulator",
+    "times_of",
 ]

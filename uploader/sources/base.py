@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from uploader.errors import UploaderError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterable, Iterator, Sequence
 
 Frame: TypeAlias = NDArray[np.uint8]
 """One image: `uint8`, `(H, W)`, C order."""
@@ -74,6 +74,69 @@ class Source(Protocol):
         """
 
 
+@runtime_checkable
+class TimedSource(Source, Protocol):
+    """A source that may know when its frames were captured."""
+
+    __slots__ = ()
+
+    @property
+    def has_times(self) -> bool:
+        """Whether it does, for every frame."""
+
+    def timed_frames(self) -> Iterator[tuple[Frame, float]]:
+        """Yield every frame as `frames` does, and how long after the first one it was captured, in milliseconds.
+
+        Only for who has seen `has_times`. Times never go back, and the first is 0.
+
+        Raises:
+            SourceError: as `frames`; or a frame has no time, or one that goes back.
+        """
+
+
+def times_of(source: Source) -> TimedSource | None:
+    """The source as one that knows its times, or `None`."""
+    return source if isinstance(source, TimedSource) and source.has_times else None
+
+
+def since_first(
+    timed: Iterable[tuple[Frame, float | None]], where: str
+) -> Generator[tuple[Frame, float], None, None]:
+    """Count times from the first frame's, and refuse what is no order of events.
+
+    Args:
+        timed: frames with their times in milliseconds, from any start.
+        where: The file, for messages.
+
+    Raises:
+        SourceError: A frame has no time, or one before the last one's.
+    """
+    first = last = None
+    for number, (frame, time_ms) in enumerate(timed):
+        if time_ms is None or not math.isfinite(time_ms) or (last is not None and time_ms < last):
+            said = "has no time" if time_ms is None else f"has the time {time_ms:g} ms after one of {last} ms"
+            raise SourceError(
+                f"{where}, frame {number}: {said}",
+                hint="Give the frames per second (--fps): its own times are left alone then.",
+            )
+        first, last = time_ms if first is None else first, time_ms
+        yield frame, time_ms - first
+
+
+def with_times(
+    frames: Iterable[Frame], times_ms: Sequence[float], where: str
+) -> Generator[tuple[Frame, float], None, None]:
+    """Pair frames with the times that were noted for them; see `since_first`."""
+    pairs = ((frame, times_ms[k] if k < len(times_ms) else None) for k, frame in enumerate(frames))
+    yield from since_first(pairs, where)
+
+
+def usual_rate(times_ms: NDArray[np.float64]) -> float | None:
+    """Frames per second by the usual distance of two times; `None` when they tell of none."""
+    usual_ms = float(np.median(np.diff(times_ms))) if len(times_ms) > 1 else 0.0
+    return 1000 / usual_ms if usual_ms > 0 else None
+
+
 def same_shape(frame: Frame, expected: tuple[int, int], where: str) -> Frame:
     """Return `frame` unchanged if its shape is the source's, else refuse it.
 
@@ -115,15 +178,22 @@ def bearable(shape: tuple[int, ...], itemsize: int, where: str, *, most: int = I
 
 
 def summary(
-    kind: str, shape: tuple[int, int], *, length: int | None = None, frame_rate: float | None = None
+    kind: str,
+    shape: tuple[int, int],
+    *,
+    length: int | None = None,
+    frame_rate: float | None = None,
+    has_times: bool = False,
 ) -> str:
-    """Return the line that `describe()` shows: kind, number of frames, size and rate."""
+    """Return the line that `describe()` shows: kind, number of frames, size, rate, and whether they have times."""
     parts = [kind]
     if length is not None:
         parts.append(f"{length} frame" if length == 1 else f"{length} frames")
     parts.append(f"{shape[0]} x {shape[1]} px")
     if frame_rate is not None:
         parts.append(f"{frame_rate:g} frames/s")
+    if has_times:
+        parts.append("with times")
     return ", ".join(parts)
 
 
@@ -151,14 +221,15 @@ def decoding(where: str) -> Iterator[None]:
         ) from error
 
 
-def missing_extra(package: str, purpose: str) -> SourceError:
+def missing_extra(package: str, purpose: str, extra: str = "media") -> SourceError:
     """Return the error for an optional decoder that is not installed.
 
     Args:
         package: Its name on the package index.
         purpose: What it is needed for, as in "read a video".
+        extra: The extra of framespool that brings it.
     """
     return SourceError(
         f"{package} is needed to {purpose}, and it is not installed",
-        hint='Install the extra: pip install "framespool[media]"',
+        hint=f'Install the extra: pip install "framespool[{extra}]"',
     )

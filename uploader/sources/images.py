@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -119,7 +119,17 @@ def read_image(path: Path, scaling: Scaling | None = None) -> Frame:
     """
     if path.suffix.lower() in TIFF_SUFFIXES:
         return to_grey(read_single_page(path), scaling, str(path))
-    return to_grey(_pillow_pixels(path), scaling, str(path))
+    with decoding(str(path)), path.open("rb") as file:
+        return decode_image(file, scaling, str(path))
+
+
+def decode_image(file: IO[bytes], scaling: Scaling | None, where: str) -> Frame:
+    """Return the BMP, PNG or JPEG image in an open file as a new `uint8` array `(H, W)`.
+
+    Raises:
+        SourceError: as `read_image`.
+    """
+    return to_grey(_pillow_pixels(file, where), scaling, where)
 
 
 def _is_image(path: Path) -> bool:
@@ -131,42 +141,42 @@ def _shape(frame: Frame) -> tuple[int, int]:
     return height, width
 
 
-def _pillow_pixels(path: Path) -> NDArray[Any]:
+def _pillow_pixels(file: IO[bytes], where: str) -> NDArray[Any]:
     try:
         from PIL import Image  # noqa: PLC0415 - an extra, and slow to import
     except ImportError as error:
         raise missing_extra("pillow", "read images") from error
-    with decoding(str(path)):
-        _refuse_narrowed_png(path)
-        with Image.open(path) as image:
-            return _samples(image, path)
+    with decoding(where):
+        _refuse_narrowed_png(file, where)
+        with Image.open(file) as image:
+            return _samples(image, where)
 
 
-def _samples(image: Image, path: Path) -> NDArray[Any]:
+def _samples(image: Image, where: str) -> NDArray[Any]:
     pictures = getattr(image, "n_frames", 1)
     if pictures != 1:
         raise SourceError(
-            f"{path}: holds {pictures} pictures, where one was expected",
+            f"{where}: holds {pictures} pictures, where one was expected",
             hint="Save each picture to its own file, or all of them as one TIFF stack or .npy array.",
         )
     if image.mode in _PALETTE_MODES:
         return np.asarray(image.convert(_PALETTE_MODES[image.mode]))
     if image.mode not in _PLAIN_MODES:
         raise SourceError(
-            f"{path}: the colour mode {image.mode} has no plain conversion to grey",
+            f"{where}: the colour mode {image.mode} has no plain conversion to grey",
             hint="Save it as a grey or RGB image.",
         )
     return np.asarray(image)
 
 
-def _refuse_narrowed_png(path: Path) -> None:
+def _refuse_narrowed_png(file: IO[bytes], where: str) -> None:
     """Refuse a 16-bit colour PNG, of which Pillow would silently drop the low bytes."""
-    with path.open("rb") as file:
-        start = file.read(_PNG_COLOUR_TYPE_AT + 1)
+    start = file.read(_PNG_COLOUR_TYPE_AT + 1)
+    file.seek(0)
     if not start.startswith(_PNG_SIGNATURE) or len(start) <= _PNG_COLOUR_TYPE_AT:
         return
     if start[_PNG_BIT_DEPTH_AT] == _WIDE_BITS and start[_PNG_COLOUR_TYPE_AT] != _PNG_GREY:
         raise SourceError(
-            f"{path}: a PNG with 16 bits a channel and several channels would lose half of the bits here",
+            f"{where}: a PNG with 16 bits a channel and several channels would lose half of the bits here",
             hint="Save it as a 16-bit grey PNG, or as TIFF, and choose a scaling.",
         )

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from uploader.sources.arrays import open_npy, open_zarr
 from uploader.sources.base import Source, SourceError, decoding
+from uploader.sources.hdf5 import HDF5_SUFFIXES, SEPARATOR, open_hdf5
 from uploader.sources.images import IMAGE_SUFFIXES, TIFF_SUFFIXES, open_folder, open_image
+from uploader.sources.npz import open_npz
 from uploader.sources.pixels import Scaling, ScalingKind
 from uploader.sources.simulator import Simulator
 from uploader.sources.simulator_text import parse_simulator
@@ -20,7 +22,8 @@ if TYPE_CHECKING:
 
 UNDERSTOOD = (
     "Understood are: sim: or sim:frames=200,rpm=15 (simulated camera); a folder of images "
-    "(.bmp .jpg .jpeg .png .tif .tiff); a TIFF stack (.tif .tiff); .npy; .zarr; "
+    "(.bmp .jpg .jpeg .png .tif .tiff); a TIFF stack (.tif .tiff); .npy; .npz; .zarr; "
+    f"HDF5 ({' '.join(sorted(HDF5_SUFFIXES))}), one of several datasets as in FILE.h5::/entry/frames; "
     f"a video ({' '.join(sorted(VIDEO_SUFFIXES))})."
 )
 
@@ -49,13 +52,21 @@ def open_source(text: str, *, scaling: Scaling | None = None) -> Source:
     scheme = _SCHEME.match(text)
     if scheme is not None and scheme[1].lower() == _SIMULATOR_SCHEME:
         return _open_simulator(text[scheme.end() :], scaling)
-    path = Path(text)
+    path, dataset = _parted(text)
     # The name may be too long for the disk, or in a folder that is closed to us.
     with decoding(str(path)[:_SHOWN_CHARS]):
         if not text or "\0" in text or not path.exists():
             raise _not_there(text, scheme[1] if scheme is not None else None)
         opener = _opener(path)
-    return opener(path, scaling=scaling)
+    return opener(path, scaling=scaling) if dataset is None else open_hdf5(path, dataset=dataset, scaling=scaling)
+
+
+def _parted(text: str) -> tuple[Path, str | None]:
+    """Return the path, and the dataset of an HDF5 file that is named behind it."""
+    before, separator, dataset = text.rpartition(SEPARATOR)
+    if separator and Path(before).suffix.lower() in HDF5_SUFFIXES:
+        return Path(before), dataset
+    return Path(text), None
 
 
 def _open_simulator(settings: str, scaling: Scaling | None) -> Simulator:
@@ -77,10 +88,17 @@ def _opener(path: Path) -> Callable[..., Source]:
         raise SourceError(f"{path}: is neither a file nor a folder", hint=UNDERSTOOD)
     by_suffix: dict[str, Callable[..., Source]] = {
         ".npy": open_npy,
+        ".npz": open_npz,
+        **dict.fromkeys(HDF5_SUFFIXES, open_hdf5),
         **dict.fromkeys(IMAGE_SUFFIXES, open_image),
         **dict.fromkeys(TIFF_SUFFIXES, open_tiff),
         **dict.fromkeys(VIDEO_SUFFIXES, open_video),
     }
+    if suffix == ".imm":
+        raise SourceError(
+            f"{path}: k-Space's .imm is not read: where in its header the size of an image stands is not public",
+            hint="Save it as a video, or as images, with the program that recorded it.",
+        )
     if suffix not in by_suffix:
         raise SourceError(
             f"{path}: files of the kind {suffix or '(no suffix)'} are not understood", hint=UNDERSTOOD

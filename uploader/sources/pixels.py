@@ -32,6 +32,10 @@ _GREY_CHANNELS = (1, 2)
 _COLOUR_CHANNELS = (3, 4)
 
 
+class ScalingNeeded(SourceError):
+    """The pixels are not `uint8`, and nobody chose how they become so."""
+
+
 class ScalingKind(enum.Enum):
     """The ways to bring pixels to 8 bits."""
 
@@ -196,11 +200,11 @@ def _windowed(pixels: NDArray[Any], scaling: Scaling, where: str) -> NDArray[np.
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
-def _needs_choice(pixels: NDArray[Any], where: str) -> SourceError:
+def _needs_choice(pixels: NDArray[Any], where: str) -> ScalingNeeded:
     found = f"{where}: the pixels are {pixels.dtype}"
     if pixels.dtype.kind in "biuf":
         found += f", ranging from {_number(pixels.min())} to {_number(pixels.max())}"
-    return SourceError(
+    return ScalingNeeded(
         f"{found}, and frames are uint8: how to scale them must be chosen",
         hint=f"Choose a scaling: {_OPTIONS}.",
     )

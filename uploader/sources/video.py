@@ -4,6 +4,9 @@ Every frame that is in the file is delivered once: left to itself, ffmpeg repeat
 frame rate to make it even. Damage is never passed over: ffmpeg may leave out what it cannot decode and still
 end well, so that any error in its log ends the source in an error, after the frames that could be read. imageio's
 own reader sees neither, which is why ffmpeg is run here.
+
+When each frame was captured is what the container says of it: ffmpeg's filter `showinfo` notes that in the log, in
+the order of the frames and before it hands out each one.
 """
 
 from __future__ import annotations
@@ -11,19 +14,19 @@ from __future__ import annotations
 import re
 import subprocess
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
-from uploader.sources.base import Frame, SourceError, decoding, missing_extra, same_shape, summary
+from uploader.sources.base import Frame, SourceError, decoding, missing_extra, same_shape, since_first, summary
 from uploader.sources.pixels import Scaling, to_grey
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -36,6 +39,8 @@ _STREAM = re.compile(r"Stream #0:.*?: Video: [^,]*?(?:\([^)]*\)[^,]*?)*, (\w+)(.
 _ERROR = re.compile(r"\[(error|fatal|panic)\]")
 _RATE = re.compile(r" ([0-9.]+) fps")
 _VERSION = re.compile(r"(\d+)\.(\d+)")
+# The line of a frame: [Parsed_showinfo_0 @ 0x6000] [info] n:  12 pts:  1200 pts_time:1.2 duration: and so on
+_SHOWN = re.compile(rb"showinfo.* n: *(\d+) pts: *\S+ +pts_time: *(\S+)")
 _FPS_MODE_SINCE = (5, 1)
 # Netpbm, because each image carries its own size: the magic of grey and of colour, and their channels.
 _NETPBM_CHANNELS = {b"P5\n": 1, b"P6\n": 3}
@@ -68,15 +73,29 @@ class Video:
         """Say how large and how fast."""
         return summary(f"video {self.name}", self.shape, frame_rate=self.frame_rate)
 
+    @property
+    def has_times(self) -> bool:
+        """Always: every container of video has a time for each frame."""
+        return True
+
     def frames(self) -> Generator[Frame, None, None]:
         """Yield each frame; see `Source.frames`. ffmpeg runs until the iterator is exhausted or closed."""
         with _ffmpeg(self.path, self.pixel_format) as decoder:
-            for number in count():
-                where = f"{self.path}, frame {number}"
-                pixels = decoder.image(where)
-                if pixels is None:
-                    return
-                yield same_shape(to_grey(pixels, self.scaling, where), self.shape, where)
+            yield from self._images(decoder)
+
+    def timed_frames(self) -> Generator[tuple[Frame, float], None, None]:
+        """Yield each frame with its time; see `TimedSource.timed_frames`."""
+        with _ffmpeg(self.path, self.pixel_format, "-vf", "showinfo") as decoder:
+            pairs = ((frame, decoder.shown_ms(number)) for number, frame in enumerate(self._images(decoder)))
+            yield from since_first(pairs, str(self.path))
+
+    def _images(self, decoder: _Decoder) -> Generator[Frame, None, None]:
+        for number in count():
+            where = f"{self.path}, frame {number}"
+            pixels = decoder.image(where)
+            if pixels is None:
+                return
+            yield same_shape(to_grey(pixels, self.scaling, where), self.shape, where)
 
 
 def open_video(path: Path, *, scaling: Scaling | None = None) -> Video:
@@ -109,13 +128,21 @@ def open_video(path: Path, *, scaling: Scaling | None = None) -> Video:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class _Decoder:
-    """A running ffmpeg: images come from its output, and its log goes to a file, which never fills a pipe."""
+    """A running ffmpeg: images come from its output, and its log goes to a file, which never fills a pipe.
+
+    Attributes:
+        process: ffmpeg.
+        output: Its images.
+        log: Its log, opened once more for reading: so each has its own place in it.
+        line: A line of the log of which the end is not there yet.
+    """
 
     process: subprocess.Popen[bytes]
     output: IO[bytes]
     log: IO[bytes]
+    line: bytes = b""
 
     def image(self, where: str) -> NDArray[np.uint8] | None:
         """Return the next image, `(H, W, channels)`, or None after the last one.
@@ -137,8 +164,25 @@ class _Decoder:
             raise self._failed(where)
         return np.frombuffer(raw, dtype=np.uint8).reshape(height, width, channels)
 
+    def shown_ms(self, number: int) -> float | None:
+        """Return the time of frame `number`, which was just handed out, or None if the container has none for it.
+
+        Frames are asked for in order.
+        """
+        while piece := self.log.readline():
+            self.line += piece
+            if not self.line.endswith(b"\n"):
+                continue
+            whole, self.line = self.line, b""
+            shown = _SHOWN.search(whole)
+            if shown is not None and int(shown[1]) == number:
+                with suppress(ValueError):  # of NOPTS
+                    return 1000 * float(shown[2])
+                return None
+        return None
+
     def log_text(self) -> str:
-        """Return what ffmpeg logged; only once it has ended, since it shares our position in the file."""
+        """Return what ffmpeg logged, once it has ended."""
         self.process.wait()
         self.log.seek(0)
         return self.log.read().decode("utf-8", "replace")
@@ -167,20 +211,23 @@ def _ffmpeg(path: Path, pixel_format: str, *options: str) -> Iterator[_Decoder]:
     # An absolute path: ffmpeg takes "a:b.mp4" for a protocol called "a".
     command += ["-i", str(path.absolute()), "-map", "0:v:0", *_every_frame_once(version), *options]
     command += ["-pix_fmt", pixel_format, "-c:v", _NETPBM_CODECS[pixel_format], "-f", "image2pipe", "-"]
-    with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(  # noqa: S603 - our own program and options; the path is one argument
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            # Ctrl-C is for us to answer: ffmpeg must not end the video in the middle of it.
-            start_new_session=True,
-            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
-        )
-        with process:
+    # Windows may hold the log a moment longer than the program that wrote it.
+    with tempfile.TemporaryDirectory(prefix="framespool-", ignore_cleanup_errors=True) as folder:
+        written = Path(folder, "ffmpeg.log")
+        with written.open("wb") as log:
+            process = subprocess.Popen(  # noqa: S603 - our own program and options; the path is one argument
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                # Ctrl-C is for us to answer: ffmpeg must not end the video in the middle of it.
+                start_new_session=True,
+                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+            )
+        with process, written.open("rb") as read:
             assert process.stdout is not None
             try:
-                yield _Decoder(process=process, output=process.stdout, log=log)
+                yield _Decoder(process=process, output=process.stdout, log=read)
             finally:
                 process.kill()
 

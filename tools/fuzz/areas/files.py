@@ -24,6 +24,7 @@ _SUFFIXES = (
     ".bmp",
     ".jpg",
     ".npy",
+    ".npz",
     ".zarr",
     ".mkv",
     ".avi",
