@@ -1,9 +1,12 @@
 """``framespool record``: from a source to the server in one command, through Ctrl-C and ``kill -9``."""
 
 import signal
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from spool import Spool
 from tests.cli.shell import PATIENCE_S, Shell, finished
@@ -56,13 +59,36 @@ def test_what_was_killed_goes_on_in_the_same_stream(shell: Shell) -> None:
         with Spool(shell.spool) as spool:
             wait_until(lambda: any(one.tally.pushed >= 2 for one in spool.streams()), within_s=PATIENCE_S)
         process.kill()
-    said = shell.run("record", source, "--go-on", "--chunk-time", "0.3", "--for", "1s", "--drain-timeout", "30")
+    # The same command each time, as a service has it: its settings are for a stream that would be new.
+    said = shell.run("record", source, "--go-on", *QUICK, "--for", "1s", "--drain-timeout", "30")
     assert said.code == 0, said.err
     with Spool(shell.spool) as spool:
         (stream,) = spool.streams()
         started = [one for one in spool.stream_events(stream.stream_id) if one.event == "source_started"]
     assert len(started) == 2
     assert audit(shell)["complete"]
+
+
+def test_a_file_of_a_folder_is_recorded_once_whatever_follows_the_folder(shell: Shell, tmp_path: Path) -> None:
+    folder = tmp_path / "frames"
+    folder.mkdir()
+
+    def record(first: int, options: str, name: str) -> None:
+        for number in range(first, first + 5):
+            pixels = np.full((16, 24), number, np.uint8)
+            Image.fromarray(pixels).save(folder / f"f{number}.bmp")
+        (folder / "DONE").touch()
+        source = f"watch:{folder}?until=DONE{options}"
+        said = shell.run("record", source, *QUICK, "--name", name, "--drain-timeout", "30")
+        assert said.code == 0, said.err
+
+    record(8, "", "first")
+    record(13, "&settle=0.2s", "second")
+    taken = [
+        [file["name"] for chunk in audit(shell, name)["chunks"] for file in chunk["capture"]["files"]]
+        for name in ("first", "second")
+    ]
+    assert taken == [[f"f{number}.bmp" for number in range(8, 13)], [f"f{number}.bmp" for number in range(13, 18)]]
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def command(source: str, spool_dir: Path | None, *, as_json: bool, wishes: Wishe
     live, turns = _opened(source, wishes, taking)
     before = begun(spool_dir, wishes)
     if before is None and taking.go_on:
-        before = _left_open(spool_dir, source)
+        before = _left_open(spool_dir, source, live)
     if before is not None:
         wishes = wishes.going_on_with(*before)
     if isinstance(live, Remembering):
@@ -170,7 +170,7 @@ def _remember(spool_dir: Path | None, source: str, live: Remembering) -> None:
     """Have it leave out the files that are in the spool already, from this or an earlier recording of it."""
     with open_spool(spool_dir, create=True) as spool:
         ours = [
-            one for one in spool.streams() if one.settings.copy_of is None and _source_of(spool, one) == source
+            one for one in spool.streams() if one.settings.copy_of is None and _is_of(spool, one, source, live)
         ]
         chunks = (chunk for stream in ours for chunk in spool.chunks(stream.stream_id))
         taken = [file for chunk in chunks if chunk.capture is not None for file in chunk.capture.files]
@@ -180,20 +180,25 @@ def _remember(spool_dir: Path | None, source: str, live: Remembering) -> None:
         screen.say(f"{frames} of it {'is' if len(taken) == 1 else 'are'} in the spool already.", err=True)
 
 
-def _left_open(spool_dir: Path | None, source: str) -> tuple[Stream, list[Stream]] | None:
+def _left_open(spool_dir: Path | None, source: str, live: LiveSource) -> tuple[Stream, list[Stream]] | None:
     """The latest stream that is open and was recorded from the same source, by nobody now; and its copies."""
     with open_spool(spool_dir, create=True) as spool:
         for stream in sorted(spool.streams(unfinished_only=True), key=lambda one: one.created_at_ms, reverse=True):
             is_ours = stream.state is StreamState.OPEN and stream.settings.copy_of is None
-            if is_ours and _source_of(spool, stream) == source and not spool.has_live_producer(stream.stream_id):
+            if is_ours and _is_of(spool, stream, source, live) and not spool.has_live_producer(stream.stream_id):
                 return stream, spool.copies(stream.stream_id)
     return None
 
 
-def _source_of(spool: Spool, stream: Stream) -> str | None:
+def _is_of(spool: Spool, stream: Stream, source: str, live: LiveSource | Remembering) -> bool:
+    """Whether a stream was recorded from this source; a folder is the same whatever follows it."""
     started = [one.detail for one in spool.stream_events(stream.stream_id) if one.event == "source_started"]
-    latest: Mapping[str, object] = started[-1] if started else {}
-    return str(latest["source"]) if "source" in latest else None
+    if not started:
+        return False
+    facts = started[-1].get("facts")
+    before = facts.get("folder") if isinstance(facts, Mapping) else None
+    folder = live.facts().get("folder") if isinstance(live, LiveSource) else None
+    return started[-1].get("source") == source or (folder is not None and before == folder)
 
 
 def _record(

@@ -115,7 +115,8 @@ _OPTIONS = (
         "--go-on/--anew",
         "go_on",
         default=False,
-        help="Go on with the stream of the same source that was left open, if there is one; for services.",
+        help="Go on with the stream of the same source that was left open, with its own settings; where there is"
+        " none, begin one with those given here. For services.",
     ),
     click.option(
         "--chunk-time",

@@ -85,11 +85,12 @@ class Wishes:
         """The same, for a stream that began with its own settings, and for its copies.
 
         Raises:
-            click.UsageError: other settings were asked for as well.
+            click.UsageError: other settings were asked for as well, for this very stream.
         """
         own = _OF_A_NEW_STREAM.items()
         given = [f"--{option}" for name, option in own if getattr(self, name) not in (None, ())]
-        if given:
+        # Where no stream was named, they are for the new one that there would be otherwise.
+        if given and self.resume is not None:
             raise click.UsageError(f"--resume keeps the stream's own settings: leave out {', '.join(given)}")
         settings = stream.settings
         return replace(
