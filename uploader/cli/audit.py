@@ -73,7 +73,7 @@ def command(
             found = audit(spool, ref)
             totals, chunks = found.totals, iter(found.chunks)
             if page is not None:
-                _write_page(page, found, _pictures(spool, found))
+                page.write_text(page_of(spool, found), "utf-8")
             compared = None if where is None else compare(found, where, quiet=as_json)
         if as_json:
             more = {} if compared is None else {"received": [asdict(one) for one in compared]}
@@ -142,13 +142,13 @@ def _picture(spool: Spool, found: StreamAudit, title: str, number: int) -> Pictu
     return Picture(title=title, frame=frame, says=f"captured {words.moment(at_ms, digits=3)}")
 
 
-def _write_page(path: Path, found: StreamAudit, pictures: list[Picture]) -> None:
-    made_by = uploader.MADE_BY
+def page_of(spool: Spool, found: StreamAudit) -> str:
+    """An audit as one self-contained page."""
     # As on the terminal, but for its colours and its line breaks.
     verdict = (
         click.unstyle("\n".join(verdict_lines(found.totals, glance_at(found.chunks))))
         .replace("\n  ", " ")
         .splitlines()
     )
-    text = audit_page(found, pictures, verdict, made_at_ms=HostClock().now_ms(), made_by=made_by)
-    path.write_text(text, "utf-8")
+    made_at_ms, pictures = HostClock().now_ms(), _pictures(spool, found)
+    return audit_page(found, pictures, verdict, made_at_ms=made_at_ms, made_by=uploader.MADE_BY)
