@@ -15,6 +15,7 @@ COMMANDS = {
     "catalog": "List the streams that lie in a folder or a bucket.",
     "check": "Check a proof on any machine.",
     "config": "Show each setting, its worth, and where that comes from.",
+    "dashboard": "Show the spool as a page that moves, in a browser.",
     "demo": "Stream a simulated growth to a server on this machine.",
     "discard": "Delete frames that were never delivered.",
     "doctor": "Look at this machine, the network and the key.",
