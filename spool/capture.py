@@ -4,6 +4,7 @@ It is a fact of the chunk, as its capture time is: it stands in the shard's desc
 ledger, so that an audit reaches back to the camera, and a watched file is taken once whatever is killed.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -78,9 +79,9 @@ class Capture:
     files: tuple[TakenFile, ...] = ()
 
     def facts(self) -> dict[str, Any]:
-        """As JSON gives it back."""
-        told = asdict(self)
-        return {**told, "losses": list(told["losses"]), "files": list(told["files"])}
+        """As JSON gives it back, to the type: a proof holds what was told against what is written."""
+        told: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return told
 
     @classmethod
     def of(cls, facts: Mapping[str, Any] | None) -> Self | None:

@@ -310,7 +310,9 @@ def _signed_by(signature: dict[str, Any] | None, sha256: str) -> str | None:
 
 def _difference(said: Any, told: Any, where: str = "audit") -> str | None:  # noqa: ANN401 - JSON values
     """The first place where two JSON values differ."""
-    if isinstance(said, dict) and isinstance(told, dict) and said.keys() == told.keys():
+    if isinstance(said, dict) and isinstance(told, dict) and said.keys() <= told.keys():
+        # A fact that came later is in no earlier proof; there is none of it then.
+        said = dict.fromkeys(told) | said
         return next((found for k in told if (found := _difference(said[k], told[k], f"{where}.{k}"))), None)
     if isinstance(said, list) and isinstance(told, list) and len(said) == len(told):
         pairs = enumerate(zip(said, told, strict=True))

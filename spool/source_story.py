@@ -9,6 +9,7 @@ a source adds these rows with `Spool.record`:
 * ``source_stopped``: recording has ended; ``losses`` are those behind the last chunk.
 """
 
+import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -97,7 +98,7 @@ class SourceStory:
         """As the audit's JSON shows it; times in milliseconds UTC by the host's clock."""
         if not self.is_told:
             return None
-        return {
+        told: dict[str, Any] = {
             "name": self.name,
             "frames_captured": self.captured,
             "frames_spooled": self.frames,
@@ -109,6 +110,9 @@ class SourceStory:
             "notices": [asdict(one) for one in self.notices],
             "notice_count": self.notice_count,
         }
+        # To the type, as with `Capture.facts`.
+        plain: dict[str, Any] = json.loads(json.dumps(told))
+        return plain
 
     def _add_losses(self, capture: Capture | None) -> None:
         for loss in () if capture is None else capture.losses:

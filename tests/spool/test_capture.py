@@ -1,6 +1,7 @@
 """What a source says of a chunk stays with it: in its shard, in index and ledger, in copies and packs."""
 
 import errno
+import hashlib
 import json
 import sqlite3
 from dataclasses import replace
@@ -8,7 +9,22 @@ from pathlib import Path
 
 import pytest
 
-from spool import Capture, Limits, Loss, LossCause, Spool, SpoolError, Stream, TakenFile, pack, unpack, verify
+from spool import (
+    Capture,
+    Limits,
+    Loss,
+    LossCause,
+    ProofBroken,
+    Spool,
+    SpoolError,
+    Stream,
+    TakenFile,
+    make_proof,
+    pack,
+    read_proof,
+    unpack,
+    verify,
+)
 from spool.shards import read_description
 from spool.testing import FakeClock, FaultyDisk, check_invariants, some_frames, some_settings
 
@@ -88,6 +104,37 @@ def test_an_index_that_tells_something_else_is_found(spool: Spool, stream: Strea
         db.execute("UPDATE chunks SET capture = ?", (forged,))
     db.close()
     assert {one.kind for one in verify(spool.root).problems} == {"disagrees", "damaged"}
+
+
+def test_a_proof_tells_it_and_holds(spool: Spool, stream: Stream) -> None:
+    spool.record("source_started", ref=stream.stream_id, name="a camera", facts={"model": "x"})
+    spool.push(stream.stream_id, 0, some_frames(), capture=TOLD)
+    spool.record("source_stopped", ref=stream.stream_id, losses=TOLD.facts()["losses"])
+    told = read_proof(make_proof(spool, stream.stream_id, made_by="a test")).audit.to_json()
+    assert told["source"]["frames_captured"] == 10
+    assert told["chunks"][0]["capture"] == TOLD.facts()
+
+
+def test_a_proof_from_before_such_facts_still_holds(spool: Spool, stream: Stream) -> None:
+    spool.push(stream.stream_id, 0, some_frames())
+    said = json.loads(make_proof(spool, stream.stream_id, made_by="a test"))
+    del said["audit"]["source"], said["audit"]["chunks"][0]["capture"]
+    assert read_proof(_sealed_again(said)).audit.complete is False
+    del said["audit"]["complete"]
+    with pytest.raises(ProofBroken, match="complete"):
+        read_proof(_sealed_again(said))
+
+
+def _sealed_again(said: dict[str, object]) -> bytes:
+    """The same proof with the digest of what it says now: anybody can compute it."""
+    signature = said.pop("signature")
+    del said["sha256"]
+    said |= {"sha256": hashlib.sha256(_written(said)).hexdigest(), "signature": signature}
+    return _written(said) + b"\n"
+
+
+def _written(said: dict[str, object]) -> bytes:
+    return json.dumps(said, sort_keys=True, separators=(",", ":")).encode()
 
 
 @pytest.mark.parametrize(
