@@ -67,46 +67,68 @@ def restore(folder: SpoolFolder, db: sqlite3.Connection, stream: Stream, chunk: 
         ledger.append(db, event, at_ms=now, stream_id=copy.stream_id, chunk_idx=lost.chunk_idx, detail=detail)
 
 
-def catch_up(folder: SpoolFolder, stream_id: str) -> None:
-    """Give the copies what a crash, or a lost index, has left their original alone with."""
+def catch_up(folder: SpoolFolder, stream_id: str, *, is_rebuilt: bool) -> None:
+    """Give the original and its copies what a crash, or a lost index, has left one of them alone with.
+
+    Args:
+        folder: the spool's.
+        stream_id: of the original.
+        is_rebuilt: its rows were lost once. Only then may each lack what another has, and the numbers be equal.
+    """
     with folder.index.reading() as db:
-        _, stream = rows.require_stream(db, stream_id)
-        lacking = [copy.stream_id for _, copy in copies_of(db, stream) if _lacks(stream, copy)]
-    for copy_id in lacking:
+        key, stream = rows.require_stream(db, stream_id)
+        copies = list(copies_of(db, stream))
+        if not is_rebuilt and all(_agree(stream, copy) for _, copy in copies):
+            return
+        family = [(key, stream_id), *((copy_key, copy.stream_id) for copy_key, copy in copies)]
+        # The original may have been delivered, pruned and forgotten while its copies' destinations were away.
+        pairs = [*((one, family[0]) for one in family[1:]), *((family[0], one) for one in family[1:])]
+    for (giver_key, giver_id), (taker_key, taker_id) in pairs:
         after: int | None = -1
         while after is not None:
-            after = folder.write("recover_copy", partial(_catch_up, folder, stream_id, copy_id, after))
+            with folder.index.reading() as db:
+                lacking = rows.chunks_lacking(db, giver_key, taker_key, after, limit=_PAGE)
+                is_open = _is_open_alone(db, giver_id, taker_id)
+            if lacking or is_open:
+                folder.write("recover_copy", partial(_catch_up, folder, giver_id, taker_id, lacking))
+            after = lacking[-1] if len(lacking) == _PAGE else None
 
 
-def _lacks(stream: Stream, copy: Stream) -> bool:
-    is_ended = stream.state is not StreamState.OPEN and copy.state is StreamState.OPEN
-    return is_ended or copy.tally.pushed < stream.tally.pushed
+def _agree(stream: Stream, copy: Stream) -> bool:
+    """Whether nothing suggests that one of them lacks something; their chunks come in one transaction."""
+    ends = [one.state is StreamState.OPEN for one in (stream, copy)]
+    return ends[0] == ends[1] and copy.tally.pushed == stream.tally.pushed
+
+
+def _is_open_alone(db: sqlite3.Connection, giver_id: str, taker_id: str) -> bool:
+    """Whether the giver has been asked to end, and the taker has not."""
+    states = [rows.require_stream(db, one)[1].state is StreamState.OPEN for one in (giver_id, taker_id)]
+    return states == [False, True]
 
 
 def _catch_up(
-    folder: SpoolFolder, stream_id: str, copy_id: str, after_idx: int, db: sqlite3.Connection
-) -> int | None:
-    """Some of the chunks, then the end; the last chunk that was looked at, ``None`` when that was all."""
-    key, stream = rows.require_stream(db, stream_id)
-    copy_key, copy = rows.require_stream(db, copy_id)
-    if copy.state is StreamState.FINALIZED:
-        return None
-    chunks = rows.chunks_after(db, key, after_idx, limit=_PAGE)
-    known = {chunk.chunk_idx for chunk in rows.chunks_after(db, copy_key, after_idx, limit=_PAGE)}
-    for chunk in chunks:
-        if chunk.chunk_idx not in known and chunk.disk_bytes and _is_whole(folder, stream, chunk):
-            _enter(folder, db, copy_key, copy, chunk, "recovered")
-            _log.warning("chunk %d of %s was not in its copy %s; now it is", chunk.chunk_idx, stream_id, copy_id)
-    if len(chunks) == _PAGE:
-        return chunks[-1].chunk_idx
-    if stream.sealed_at_ms is not None and copy.state is StreamState.OPEN:
-        event = rows.move_stream(db, copy_key, "seal", sealed_at_ms=stream.sealed_at_ms)
-        ledger.append(db, event, at_ms=stream.sealed_at_ms, stream_id=copy_id)
-        folder.write_stream_description(rows.require_stream(db, copy_id)[1])
-    return None
+    folder: SpoolFolder, giver_id: str, taker_id: str, lacking: list[int], db: sqlite3.Connection
+) -> None:
+    """Some of the chunks, then the end."""
+    key, giver = rows.require_stream(db, giver_id)
+    taker_key, taker = rows.require_stream(db, taker_id)
+    if taker.state is StreamState.FINALIZED:
+        return
+    for idx in lacking:
+        chunk = rows.chunk_at(db, key, idx)
+        if chunk is None or rows.chunk_at(db, taker_key, idx) is not None or not chunk.disk_bytes:
+            continue
+        if _is_whole(folder, giver, chunk):
+            _enter(folder, db, taker_key, taker, chunk, "recovered")
+            _log.warning("chunk %d of %s was not in %s; now it is", idx, giver_id, taker_id)
+    if len(lacking) < _PAGE and taker.state is StreamState.OPEN and giver.sealed_at_ms is not None:
+        event = rows.move_stream(db, taker_key, "seal", sealed_at_ms=giver.sealed_at_ms)
+        ledger.append(db, event, at_ms=giver.sealed_at_ms, stream_id=taker_id)
+        folder.write_stream_description(rows.require_stream(db, taker_id)[1])
 
 
 def _enter(folder: SpoolFolder, db: sqlite3.Connection, key: int, copy: Stream, chunk: Chunk, event: str) -> None:
+    """Give a stream the chunk of another of the family."""
     _name(folder, copy, chunk)
     row = replace(
         chunk,

@@ -59,7 +59,9 @@ def recover(folder: SpoolFolder) -> None:
         _reconcile(folder, key, stream)
     for _, stream in streams:
         if stream.settings.copies:
-            copying.catch_up(folder, stream.stream_id)
+            with folder.index.reading() as db:
+                is_rebuilt = _is_rebuilt(db, stream.stream_id)
+            copying.catch_up(folder, stream.stream_id, is_rebuilt=is_rebuilt)
 
 
 def _sweep_incoming(folder: SpoolFolder) -> None:

@@ -272,6 +272,19 @@ def chunks_after(db: sqlite3.Connection, stream_key: int, after_idx: int, *, lim
     return select_chunks(db, where, (stream_key, after_idx), limit=limit)
 
 
+def chunks_lacking(
+    db: sqlite3.Connection, stream_key: int, other_key: int, after_idx: int, *, limit: int
+) -> list[int]:
+    """The chunk_idx of the next so many chunks of a stream that another stream does not have, in order."""
+    found = db.execute(
+        "SELECT chunk_idx FROM chunks AS one WHERE stream_key = ?1 AND chunk_idx > ?3 AND NOT EXISTS"
+        " (SELECT 1 FROM chunks AS two WHERE two.stream_key = ?2 AND two.chunk_idx = one.chunk_idx)"
+        " ORDER BY chunk_idx LIMIT ?4",
+        (stream_key, other_key, after_idx, limit),
+    )
+    return [idx for (idx,) in found]
+
+
 # By name: the planner prefers the table's own order, and would go through every acknowledged row.
 _WAITING = "FROM chunks c INDEXED BY chunks_waiting"
 

@@ -269,6 +269,40 @@ def test_an_index_that_is_lost_is_told_again_for_both(root: Path, lost: list[str
         assert copy_of(spool, stream).state is StreamState.FINALIZED
 
 
+@pytest.mark.parametrize("lost", [["index.sqlite3"], ["index.sqlite3", "ledger.jsonl"]])
+@pytest.mark.parametrize("delivered", [((0, 1, 2), ()), ((), (0, 1, 2)), ((0,), (2,))])
+def test_what_one_has_delivered_and_forgotten_is_told_again_by_the_other(
+    root: Path, delivered: tuple[tuple[int, ...], ...], lost: list[str]
+) -> None:
+    """The index is lost, its ledger's copy too, while one destination has what the other still waits for."""
+    with Spool(root, limits=NO_LIMITS) as spool:
+        stream = spool.open_stream(some_settings(), also=[ELSEWHERE])
+        for idx in range(3):
+            spool.push(stream.stream_id, idx, some_frames(seed=idx))
+        for one, idxs in zip((stream, copy_of(spool, stream)), delivered, strict=True):
+            lease = spool.lease(one.stream_id, "worker", ttl_s=60)
+            assert lease is not None
+            for chunk in (spool.chunk(one.stream_id, idx) for idx in idxs):
+                assert chunk is not None
+                lease.acknowledge(chunk, RECEIPT)
+            lease.release()
+        spool.prune()
+    for name in lost:
+        (root / name).unlink()
+    with Spool(root, limits=NO_LIMITS) as spool:
+        check_invariants(spool)
+        assert len(states(spool, stream)) == 3
+        seen = (states(spool, stream), len(list(spool.events())))
+    with Spool(root, limits=NO_LIMITS) as spool:
+        assert (states(spool, stream), len(list(spool.events()))) == seen
+        for idx in range(4):  # and the recording goes on for both
+            spool.push(stream.stream_id, idx, some_frames(seed=idx))
+        for one in (stream, copy_of(spool, stream)):
+            deliver(spool, one)
+            assert states(spool, one) == [ChunkState.ACKNOWLEDGED] * 4
+        check_invariants(spool)
+
+
 def test_a_shard_that_is_taken_up_is_given_to_the_copy(root: Path) -> None:
     with Spool(root, limits=NO_LIMITS) as spool:
         stream = spool.open_stream(some_settings(), also=[ELSEWHERE])
