@@ -36,7 +36,7 @@ from spool.testing import FakeClock, some_settings
 from tools.kills.dying import ChildFailed, DyingDisk, Say, ending_of, fork, play_in_child
 from tools.kills.owed import Owed, etag_of, frames_of, judged
 from tools.kills.steps import Kill, killed_while_opening, open_quietly
-from tools.powerloss.arrival import check_arrived, check_share, deliver
+from tools.powerloss.arrival import check_arrived, check_shares, deliver
 from tools.powerloss.steps import FOLDER_URL, SHARE
 from uploader.destinations.base import Delivered, Refused, Ticket, TryLater
 from uploader.destinations.stores.folder import FolderStore, mark
@@ -86,9 +86,9 @@ def lives(folder: Path, seed: str, *, to_folder: bool = False) -> Iterator[Kill]
 
 def _judged_share(root: Path, *, is_last: bool) -> str:
     """What a child finds wrong in the folder; a worker has threads, and no process that has some is forked."""
-    check = check_share if is_last else check_arrived
+    check = check_shares if is_last else check_arrived
     try:
-        play_in_child(lambda _say: check(root, root.with_name(SHARE), FakeClock(), frames_of))
+        play_in_child(lambda _say: check(root, FakeClock(), frames_of))
     except ChildFailed as error:
         return str(error)
     return ""

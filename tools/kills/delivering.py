@@ -12,7 +12,7 @@ from spool import Disk
 from spool.testing import START_MS, FakeClock
 from tools.kills.dying import ChildFailed, Say, play_in_child
 from tools.kills.steps import Life
-from tools.powerloss.arrival import check_share, deliver, open_share
+from tools.powerloss.arrival import check_shares, deliver, open_share
 from tools.powerloss.judge import check_folder
 from tools.powerloss.promises import Promised, digest, outcomes
 from tools.powerloss.steps import SHARE, Step, step_of
@@ -57,7 +57,7 @@ class Delivery(Life):
 
         def judge(_say: Say) -> None:
             check_folder(self.spool_in(root), allowed)
-            check_share(self.spool_in(root), root / SHARE, FakeClock(_LATER_MS))
+            check_shares(self.spool_in(root), FakeClock(_LATER_MS))
 
         try:
             play_in_child(judge)

@@ -1,10 +1,11 @@
-"""A stream on its way to a folder: a worker that brings it there, and whether what must lie there does."""
+"""Streams on their way to folders: a worker that brings them there, and whether what must lie there does."""
 
 import hashlib
 import json
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -29,11 +30,11 @@ from spool import (
     shard_name,
 )
 from tools.powerloss.frames import Lost
-from tools.powerloss.promises import frames_of
-from tools.powerloss.steps import FOLDER_URL
+from tools.powerloss.promises import frames_of, name_of
+from tools.powerloss.steps import FOLDER_URL, FOLDERS
 from uploader.destinations.stores.folder import MARK_NAME, FolderStore, mark
-from uploader.destinations.zarr_store import PROOF_SUFFIX, ZarrDestination
-from uploader.layout import folder_name
+from uploader.destinations.zarr_store import PLACES, PROOF_SUFFIX, ZarrDestination
+from uploader.layout import DEFAULT_LAYOUT, folder_name, is_place
 from uploader.worker import Until, UploadWorker
 
 INCOMING = ".framespool-incoming"
@@ -43,9 +44,9 @@ _TWO_DAYS_S = 2 * 86_400
 FramesOf = Callable[[str, int], NDArray[np.uint8]]
 
 
-def open_share(share: Path, disk: Disk) -> ZarrDestination:
+def open_share(share: Path, disk: Disk, url: str = FOLDER_URL, *, layout: str = DEFAULT_LAYOUT) -> ZarrDestination:
     """The folder as a worker's destination."""
-    return ZarrDestination(FolderStore(FOLDER_URL, share, disk))
+    return ZarrDestination(FolderStore(url, share, disk), layout=layout)
 
 
 class GarblingDisk(Disk):
@@ -89,12 +90,11 @@ def deliver(root: Path, destination: ZarrDestination, disk: Disk, clock: Clock) 
             patience.cancel()
 
 
-def check_arrived(root: Path, share: Path, clock: Clock, frames: FramesOf = frames_of) -> None:
-    """Hold a folder against the spool that has delivered to it.
+def check_arrived(root: Path, clock: Clock, frames: FramesOf = frames_of) -> None:
+    """Hold the folders against the spool that has delivered to them; they lie beside it.
 
     Args:
         root: the spool's folder, as recovered.
-        share: the folder.
         clock: the spool's.
         frames: those of a chunk, by its stream's name.
 
@@ -102,38 +102,44 @@ def check_arrived(root: Path, share: Path, clock: Clock, frames: FramesOf = fram
         Lost: what is acknowledged is not there, or is not readable; or something is claimed that is not there.
     """
     with Spool(root, limits=Limits(min_free_bytes=0), clock=clock) as spool:
-        for stream in _streams(spool):
-            _check_mark(share)
-            _check(spool, stream, share, frames)
+        for url, share in _shares(root):
+            for stream in _streams(spool, url):
+                _check_mark(share)
+                _check(spool, stream, share, frames)
 
 
-def check_share(root: Path, share: Path, clock: Clock, frames: FramesOf = frames_of) -> None:
-    """The same, and then a new worker brings everything to its end.
+def check_shares(root: Path, clock: Clock, frames: FramesOf = frames_of) -> None:
+    """The same, and then new workers bring everything to its end, by no layout.
 
     Raises:
         Lost: see `check_arrived`; or something never arrives, or is left behind.
     """
-    check_arrived(root, share, clock, frames)
+    check_arrived(root, clock, frames)
     with Spool(root, limits=Limits(min_free_bytes=0), clock=clock) as spool:
-        streams = _streams(spool)
-        for stream in streams:
-            spool.seal(stream.stream_id)
-    if not streams:
-        if share.is_dir():
-            # Nothing was begun there; the next recording marks it.
-            mark(share)
-            _check_tidy([], share)
-        return
-    deliver(root, open_share(share, Disk()), Disk(), clock)
+        streams = {url: _streams(spool, url) for url, _ in _shares(root)}
+        for stream in spool.streams():
+            if stream.settings.destination in FOLDERS and stream.settings.copy_of is None:
+                spool.seal(stream.stream_id)
+    for url, share in _shares(root):
+        if streams[url]:
+            deliver(root, open_share(share, Disk(), url), Disk(), clock)
+        elif share.is_dir():
+            mark(share)  # nothing was begun there; the next recording marks it
     with Spool(root, limits=Limits(min_free_bytes=0), clock=clock) as spool:
-        for stream in _streams(spool):
-            _check(spool, stream, share, frames)
-            _check_ended(spool, stream)
-        _check_tidy(streams, share)
+        for url, share in _shares(root):
+            for stream in _streams(spool, url):
+                _check(spool, stream, share, frames)
+                _check_ended(spool, stream, share)
+            if streams[url] or share.is_dir():
+                _check_tidy(streams[url], share)
 
 
-def _streams(spool: Spool) -> list[Stream]:
-    return [stream for stream in spool.streams() if stream.settings.destination == FOLDER_URL]
+def _shares(root: Path) -> list[tuple[str, Path]]:
+    return [(url, root.with_name(name)) for url, name in FOLDERS.items()]
+
+
+def _streams(spool: Spool, url: str) -> list[Stream]:
+    return [stream for stream in spool.streams() if stream.settings.destination == url]
 
 
 def _check_mark(share: Path) -> None:
@@ -144,19 +150,17 @@ def _check_mark(share: Path) -> None:
 
 
 def _check(spool: Spool, stream: Stream, share: Path, frames: FramesOf) -> None:
-    """What is acknowledged lies there, whole and readable; nothing claims more than that."""
-    group, name = share / folder_name(stream), stream.settings.name
+    """What is acknowledged lies there, whole and readable; nothing claims more than that. The rest lies here."""
+    group, name = _group(share, stream), name_of(stream)
     chunks = {chunk.chunk_idx: chunk for chunk in spool.chunks(stream.stream_id)}
     if stream.data_id not in (None, group.name):
         raise Lost(f"{name} is delivered as {stream.data_id}, not as {group.name}")
+    for chunk in chunks.values():
+        if chunk.state is ChunkState.SPOOLED:
+            _check_waiting(spool, stream, chunk, frames)
     acknowledged = [chunk for chunk in chunks.values() if chunk.state is ChunkState.ACKNOWLEDGED]
     for chunk in acknowledged:
-        content = _object(group, stream, chunk)
-        receipt = chunk.receipt
-        if receipt is None or not receipt.confirmed:
-            raise Lost(f"chunk {chunk.chunk_idx} of {name} is acknowledged and not confirmed")
-        if receipt.checksums.get("sha256") != hashlib.sha256(content).hexdigest():
-            raise Lost(f"chunk {chunk.chunk_idx} of {name} is another object than the one of its receipt")
+        _check_acknowledged(share, stream, chunk)
     # What has its name there is whole. A chunk before it may still wait: one that was pushed later, into a gap.
     named = [chunk for idx, chunk in chunks.items() if (group / "frames" / shard_name(idx)).exists()]
     for chunk in named:
@@ -169,6 +173,37 @@ def _check(spool: Spool, stream: Stream, share: Path, frames: FramesOf) -> None:
         _check_readable(group, stream, acknowledged, frames)
     if stream.state is StreamState.FINALIZED:
         _check_proof(group, stream, acknowledged)
+
+
+def _check_waiting(spool: Spool, stream: Stream, chunk: Chunk, frames: FramesOf) -> None:
+    """Whatever a stream's other destinations have: the bytes stay until the last one has them."""
+    if not np.array_equal(spool.frames(chunk), frames(stream.settings.name, chunk.chunk_idx)):
+        raise Lost(f"chunk {chunk.chunk_idx} of {name_of(stream)} waits with other frames")
+
+
+def _check_acknowledged(share: Path, stream: Stream, chunk: Chunk) -> None:
+    group, receipt, what = _group(share, stream), chunk.receipt, f"chunk {chunk.chunk_idx} of {name_of(stream)}"
+    content = _object(group, stream, chunk)
+    if receipt is None or not receipt.confirmed:
+        raise Lost(f"{what} is acknowledged and not confirmed")
+    if receipt.url_path != f"{group.relative_to(share).as_posix()}/frames/{shard_name(chunk.chunk_idx)}":
+        raise Lost(f"{what} has the receipt of another place: {receipt.url_path}")
+    if receipt.checksums.get("sha256") != hashlib.sha256(content).hexdigest():
+        raise Lost(f"{what} is another object than the one of its receipt")
+
+
+def _group(share: Path, stream: Stream) -> Path:
+    """Where the stream lies: as its note says, which is whole whenever it is there."""
+    note = share / PLACES / folder_name(stream)
+    if not note.exists():
+        return share / folder_name(stream)
+    try:
+        place: str = json.loads(note.read_bytes())["place"]
+    except (ValueError, LookupError, TypeError) as error:
+        raise Lost(f"the note of the place of {name_of(stream)} is torn") from error
+    if not is_place(place, folder_name(stream)):
+        raise Lost(f"the note of {name_of(stream)} tells of {place!r}")
+    return share / place
 
 
 def _object(group: Path, stream: Stream, chunk: Chunk) -> bytes:
@@ -221,13 +256,24 @@ def _check_proof(group: Path, stream: Stream, acknowledged: list[Chunk]) -> None
         raise Lost(f"the proof of {stream.settings.name} tells of other chunks: {sorted(proven)}")
 
 
-def _check_ended(spool: Spool, stream: Stream) -> None:
-    """Nothing is left to do."""
+def _check_ended(spool: Spool, stream: Stream, share: Path) -> None:
+    """Nothing is left to do, and each chunk lies there once."""
     left = [chunk for chunk in spool.chunks(stream.stream_id) if chunk.state in ("spooled", "parked")]
     if left:
         raise Lost(f"{[(chunk.chunk_idx, str(chunk.state), chunk.parked_reason) for chunk in left]} never arrive")
     if stream.state is not StreamState.FINALIZED:
-        raise Lost(f"{stream.settings.name} stays {stream.state}: {stream.trouble}")
+        raise Lost(f"{name_of(stream)} stays {stream.state}: {stream.trouble}")
+    acknowledged = Counter(
+        event.chunk_idx
+        for event in spool.events()
+        if event.event == "acknowledged" and event.stream_id == stream.stream_id
+    )
+    chunks = [chunk.chunk_idx for chunk in spool.chunks(stream.stream_id)]
+    if acknowledged != Counter(chunks):
+        raise Lost(f"{name_of(stream)} has other receipts than one for each of its chunks: {acknowledged}")
+    found = sorted(path.name for path in (_group(share, stream) / "frames").glob("c.*"))
+    if found != sorted(map(shard_name, chunks)):
+        raise Lost(f"of {name_of(stream)} {found} lie in the folder, and its chunks are {chunks}")
 
 
 def _check_tidy(streams: list[Stream], share: Path) -> None:
@@ -236,11 +282,18 @@ def _check_tidy(streams: list[Stream], share: Path) -> None:
     for left in (share / INCOMING).glob("*"):
         os.utime(left, (time.time() - _TWO_DAYS_S,) * 2)
     FolderStore(FOLDER_URL, share).make_room("later")
-    names = {folder_name(stream) for stream in streams}
-    known = {MARK_NAME, INCOMING, "later", *names, *(name + PROOF_SUFFIX for name in names)}
-    strange = {path.name for path in share.iterdir()} - known
-    strange |= {path.name for path in (share / INCOMING).glob("*")}
-    for name in names:
-        strange |= {path.name for path in (share / name).iterdir()} - {"frames", "time", "zarr.json"}
-    if strange:
+    groups = [_group(share, stream) for stream in streams]
+    known = {share / MARK_NAME, share / INCOMING, share / "later", share / PLACES}
+    known |= {share / PLACES / folder_name(stream) for stream in streams}
+    for group in groups:
+        known |= {
+            group.with_name(group.name + PROOF_SUFFIX),
+            group / "frames",
+            group / "time",
+            group / "zarr.json",
+        }
+        known |= {group, *group.parents}
+    inside = {group / part for group in groups for part in ("frames", "time")}
+    found = {path for path in share.rglob("*") if inside.isdisjoint(path.parents)}
+    if strange := [path.relative_to(share).as_posix() for path in found - known]:
         raise Lost(f"in the folder stays {sorted(strange)}")

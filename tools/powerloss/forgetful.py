@@ -20,7 +20,11 @@ def small_reserve() -> AbstractContextManager[object]:
 
 
 class ForgetfulDisk(Disk):
-    """The real disk with one durable step left out, and something done before a chosen step, once."""
+    """The real disk with one durable step left out, and something done before a chosen step, once.
+
+    Args:
+        without: ``label.fsync`` or ``label.fsync_dir``, the latter also of one folder: ``label.fsync_dir@NAME``.
+    """
 
     def __init__(self, without: str) -> None:
         super().__init__(self._watch)
@@ -61,7 +65,7 @@ class ForgetfulDisk(Disk):
 
     def sync_dir(self, path: Path, *, label: str) -> None:
         """See `Disk.sync_dir`."""
-        if f"{label}.fsync_dir" != self.without:
+        if self.without not in (f"{label}.fsync_dir", f"{label}.fsync_dir@{path.name}"):
             super().sync_dir(path, label=label)
         else:
             self.before(f"{label}.fsync_dir", path)

@@ -28,7 +28,7 @@ def check_frames(spool: Spool, gone: Container[tuple[str, int]] = ()) -> None:
         for chunk in spool.chunks(stream.stream_id):
             if chunk.sha256 != _sha256(stream.settings.name, chunk.chunk_idx):
                 raise Lost(f"chunk {chunk.chunk_idx} of {stream.settings.name} has another digest")
-            may_lack = chunk.parked_reason == MISSING or (stream.settings.name, chunk.chunk_idx) in gone
+            may_lack = chunk.parked_reason == MISSING or (promises.name_of(stream), chunk.chunk_idx) in gone
             is_here = chunk.disk_bytes and not (chunk.state == "parked" and may_lack)
             if is_here and not are_pushed(leased.read(chunk), stream, chunk):
                 raise Lost(f"chunk {chunk.chunk_idx} of {stream.settings.name} has other frames")
@@ -56,7 +56,8 @@ def _sha256(stream: str, idx: int) -> str:
 def push_all_again(spool: Spool) -> bool:
     """Every chunk again with the same frames, and a new one; whether any stream still takes chunks."""
     any_open = False
-    for stream in spool.streams():
+    # A copy's chunks come with its original's.
+    for stream in (one for one in spool.streams() if one.settings.copy_of is None):
         name = stream.settings.name
         if stream.state != "open":
             try:

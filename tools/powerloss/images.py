@@ -1,31 +1,40 @@
 """The images that a cut may leave, by name."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from tools.powerloss.journal import unnoticed, without_sector
+from tools.powerloss.steps import FOLDERS
 from tools.powerloss.volume import File, Image, NameChange, Volume, sized, synced, torn, written
 
 SYSTEMATIC = ("none", "all", "names", "names+sizes", "bytes")
 """What survives without fsync: nothing; everything; names without bytes; names and sizes; bytes without names."""
 
-WITHOUT_INDEX = ("none, no index", "all, no index")
-"""Two of them once more, with the index gone altogether: what was pushed is rebuilt from the shards."""
+DISKS = ("spool", *FOLDERS.values())
+"""The folders that may lie on disks of their own."""
+
+WITHOUT_INDEX = ("none, no index", "all, no index", "names, no index")
+"""Some of them once more, with the index gone altogether: what was pushed is rebuilt from the shards."""
 
 
+_LESS = ("none", "names", "names+sizes", "bytes", "random-0")
 APART = (
-    *(f"spool all, share {what}" for what in ("none", "names", "names+sizes", "bytes", "random-0")),
-    *(f"spool {what}, share all" for what in ("none", "names", "names+sizes", "bytes", "random-0")),
+    *(f"spool all, share {what}" for what in _LESS),
+    *(f"spool {what}, share all" for what in _LESS),
 )
 """The spool and the folder that it delivers to on two disks, of which only one loses its power."""
+THREE_APART = (*APART, *(f"spool all, other {what}" for what in _LESS))
+"""The same with two folders, each on a disk of its own."""
 
 
-def apart(spool: Image, share: Image) -> Image:
-    """What one cut has left of the spool, and another one of the folder."""
-    names = {name: ino for name, ino in spool.names.items() if name.startswith("spool")}
-    names |= {name: ino for name, ino in share.names.items() if not name.startswith("spool")}
-    kept = {name: (spool if name.startswith("spool") else share) for name in names}
-    contents = {ino: kept[name].contents[ino] for name, ino in names.items() if ino is not None}
+def apart(images: Mapping[str, Image]) -> Image:
+    """What one cut has left of the first disk, and others of the others; by the first part of their names."""
+    names: dict[str, int | None] = {}
+    contents: dict[int, bytes] = {}
+    for disk, image in images.items():
+        kept = {name: ino for name, ino in image.names.items() if name.split("/")[0] == disk}
+        names |= kept
+        contents |= {ino: image.contents[ino] for ino in kept.values() if ino is not None}
     return Image(names=names, contents=contents)
 
 
@@ -40,16 +49,16 @@ def image_of(volume: Volume, choice: str, seed: str) -> Image:
 
     Args:
         volume: at the cut.
-        choice: one of `SYSTEMATIC`, `WITHOUT_INDEX` or `APART`; ``random-N`` drawn from the seed; or ``sector-N``:
-            everything survives but one sector, drawn from the seed; ``unnoticed-N`` is the same with one of the
-            sectors that `tools.powerloss.journal` finds.
+        choice: one of `SYSTEMATIC`, `WITHOUT_INDEX` or `THREE_APART`; ``random-N`` drawn from the seed; or
+            ``sector-N``: everything survives but one sector, drawn from the seed; ``unnoticed-N`` is the same
+            with one of the sectors that `tools.powerloss.journal` finds.
         seed: what decides.
     """
     if choice in WITHOUT_INDEX:
         return without_index(image_of(volume, choice.partition(",")[0], seed))
-    if choice in APART:
-        spool, share = (part.split()[1] for part in choice.split(", "))
-        return apart(image_of(volume, spool, seed), image_of(volume, share, seed))
+    if choice in THREE_APART:
+        what = dict.fromkeys(DISKS, "all") | dict(part.split() for part in choice.split(", "))
+        return apart({disk: image_of(volume, left, seed) for disk, left in what.items()})
     if choice in SYSTEMATIC:
         how = {"none": synced, "all": written, "names": synced, "names+sizes": sized, "bytes": written}[choice]
         return volume.image(keep=lambda _: choice not in ("none", "bytes"), content=how)

@@ -13,12 +13,11 @@ from spool import Limits, Spool
 from spool import folder as spool_folder
 from spool.testing import START_MS, FakeClock, check_invariants
 from tools.powerloss import promises
-from tools.powerloss.arrival import check_share
+from tools.powerloss.arrival import check_shares
 from tools.powerloss.forgetful import small_reserve
 from tools.powerloss.frames import Lost, check_frames, push_all_again
 from tools.powerloss.owed import Owed
 from tools.powerloss.promises import MISSING, Promised
-from tools.powerloss.steps import SHARE
 from tools.powerloss.volume import Image
 
 __all__ = ["Lost", "Verdict", "check_folder", "judge", "judge_rebuilt"]
@@ -71,7 +70,7 @@ def _verdict(image: Image, owed: Owed, check: Callable[[Path, Owed], None]) -> V
         root = Path(folder) / "spool"
         try:
             check(root, owed)
-            check_share(root, root.with_name(SHARE), FakeClock(LATER_MS))
+            check_shares(root, FakeClock(LATER_MS))
         except Exception as error:  # noqa: BLE001 - whatever keeps a person from the spool is a loss
             return Verdict(lost=f"{type(error).__name__}: {error}".replace(folder, "")[:2000])
         return Verdict(litter=_litter(root))

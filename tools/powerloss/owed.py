@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 
 from tools.powerloss.promises import Promised, after, digest, outcomes
-from tools.powerloss.steps import Step, step_of
+from tools.powerloss.steps import DELIVERIES, Step, step_of
 from tools.powerloss.volume import Op
 
 
@@ -63,7 +63,7 @@ class Account:
             self._return(note["returned"])
         elif "raised" in note:
             self._open.remove(note["raised"])
-            if step_of(note["raised"]).do == "deliver":
+            if step_of(note["raised"]).do in DELIVERIES:
                 # The next worker goes on from wherever this one died.
                 self._bases = _each(self._bases, [step_of(note["raised"])])
             elif not note["refused"]:

@@ -3,7 +3,7 @@
 import copy
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from spool import Chunk, Receipt, Spool, Stream, shard_name
 from spool.testing import START_MS, some_frames
-from tools.powerloss.steps import DATA_IDS, STEPS, Step
+from tools.powerloss.steps import COPY, DATA_IDS, DELIVERIES, DESTINATIONS, STEPS, Step
 
-__all__ = ["STEPS", "Promised", "Step", "after", "digest", "observed", "outcomes"]
+__all__ = ["STEPS", "Promised", "Step", "after", "digest", "name_of", "observed", "outcomes"]
 
 Promised = dict[str, dict[str, Any]]
 """Every stream by name: its state and its chunks by index, as far as a step promises anything about them."""
@@ -42,7 +42,12 @@ def frames_of(stream: str, idx: int) -> NDArray[np.uint8]:
     n = 2 if idx == SHORT_IDX else 4
     if idx == DARK_IDX:
         return np.zeros((n, HEIGHT, WIDTH), np.uint8)
-    return some_frames(n, HEIGHT, WIDTH, seed=1000 * ord(stream) + idx)
+    return some_frames(n, HEIGHT, WIDTH, seed=1000 * ord(stream.removesuffix(COPY)) + idx)
+
+
+def name_of(stream: Stream) -> str:
+    """What a stream is called here: a copy has its original's name, and something behind it."""
+    return stream.settings.name + COPY * (stream.settings.copy_of is not None)
 
 
 def capture_start(idx: int) -> int:
@@ -64,7 +69,7 @@ def after(state: Promised, step: Step) -> Promised:
     """The state once the step has been taken."""
     if step.do in ("open", "second", "close", "spoil", "mark"):
         return state
-    if step.do in ("deliver", "garble"):
+    if step.do in DELIVERIES:
         return outcomes(state, step)[-1]
     state = copy.deepcopy(state)
     if step.do == "prune":
@@ -72,21 +77,30 @@ def after(state: Promised, step: Step) -> Promised:
             for chunk in stream["chunks"].values():
                 chunk["pruned"] |= chunk["state"] == "acknowledged"
     elif step.do == "stream":
-        state[step.stream] = {
-            "state": "open",
-            "data_id": DATA_IDS[step.stream],
-            "held": None,
-            "clock": [None, None],
-            "chunks": {},
-        }
+        for name in _with_copies(step.stream, DESTINATIONS):
+            state[name] = {
+                "state": "open",
+                "data_id": DATA_IDS[name],
+                "held": None,
+                "clock": [None, None],
+                "chunks": {},
+            }
+    elif step.do in ("push", "die", "clock", "seal"):
+        for name in _with_copies(step.stream, state):
+            _change(state[name], step)
     else:
         _change(state[step.stream], step)
     return state
 
 
+def _with_copies(name: str, among: Container[str]) -> list[str]:
+    """A stream, and its copy if there is one: what is recorded of it is recorded of both."""
+    return [name, *([name + COPY] if name + COPY in among else [])]
+
+
 def outcomes(state: Promised, step: Step) -> list[Promised]:
     """What may be found of a step that has begun: nothing, a part of it where it has parts, and all of it."""
-    if step.do in ("deliver", "garble"):
+    if step.do in DELIVERIES:
         return list(_delivered(state, step.stream, failures=int(step.do == "garble")))
     return [state, after(state, step)]
 
@@ -146,7 +160,7 @@ def _moved(step: Step) -> dict[str, object]:
 def observed(spool: Spool) -> Promised:
     """The same, as an open spool tells it."""
     return {
-        stream.settings.name: {
+        name_of(stream): {
             "state": str(stream.state),
             "data_id": _data_id(stream),
             "held": stream.held,
@@ -174,8 +188,8 @@ def _receipt(chunk: Chunk) -> dict[str, Any] | str | None:
     receipt = chunk.receipt
     if receipt is None:
         return None
-    key = f"{receipt.data_id}/frames/{shard_name(chunk.chunk_idx)}"
-    return FOLDERS if receipt.confirmed and receipt.url_path == key else asdict(receipt)
+    key = f"/{receipt.data_id}/frames/{shard_name(chunk.chunk_idx)}"
+    return FOLDERS if receipt.confirmed and f"/{receipt.url_path}".endswith(key) else asdict(receipt)
 
 
 def digest(state: Promised) -> str:

@@ -2,9 +2,9 @@
 
 Programs use a real spool on a FUSE file system that logs each operation. From the log come the images that a
 power cut could leave after every single operation; the spool is opened on each, and every promise is checked.
-Where it delivers to a folder (``--workload folder``), each of the two may lie on a disk of its own, which alone
-loses its power. The exit code is 1 when a promise was broken. Needs root, /dev/fuse, Debian's ``fuse3`` and
-``mfusepy``.
+Where it delivers to folders (``--workload folder``, ``folders``, …), each of them and the spool may lie on a disk
+of its own, which alone loses its power. The exit code is 1 when a promise was broken. Needs root, /dev/fuse,
+Debian's ``fuse3`` and ``mfusepy``.
 """
 
 import argparse
@@ -20,7 +20,7 @@ if __package__ in (None, ""):
 
 from tools.powerloss import campaign, nested
 from tools.powerloss.campaign import Figures
-from tools.powerloss.images import APART, SYSTEMATIC, WITHOUT_INDEX
+from tools.powerloss.images import APART, SYSTEMATIC, THREE_APART, WITHOUT_INDEX
 from tools.powerloss.record import record
 from tools.powerloss.steps import WORKLOADS
 from tools.powerloss.volume import Op
@@ -51,7 +51,7 @@ def _tried(name: str, asked: argparse.Namespace, share: int, shown: "_Progress")
     if name == RECOVERY:
         return _recovery(asked, images, shown)
     ops = _recorded(name, asked.without)
-    apart = APART if name.startswith("folder") else ()
+    apart = () if not name.startswith("folder") else THREE_APART if name == "folders" else APART
     systematic = (*SYSTEMATIC, *WITHOUT_INDEX, *apart) if asked.exhaustive else ()
     every = campaign.cuts(ops, seed=asked.seed, systematic=systematic, random_images=images)
     figures = campaign.run(every, operations=len(ops), progress=shown, losses_max=asked.losses_max)

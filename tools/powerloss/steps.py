@@ -2,15 +2,28 @@
 
 from dataclasses import dataclass
 
-DATA_IDS = {"a": "data-1", "b": None, "c": None, "d": None}
-"""The streams there may be, and what the destination calls them."""
-
-FOLDER_URL = "file:///folder"
-"""The name of the folder that a stream may go to, wherever that is."""
-SHARE = "share"
-"""What it is called; it lies beside the spool."""
-DESTINATIONS = {"a": "https://example.invalid", "b": "https://example.invalid", "c": FOLDER_URL, "d": FOLDER_URL}
-"""Where they go. Only to a folder there is a worker; one of its streams ends before the next one begins."""
+FOLDER_URL, OTHER_URL = "file:///folder", "file:///other"
+"""The names of the folders that a stream may go to, wherever those are."""
+SHARE, OTHER = "share", "other"
+"""What they are called; they lie beside the spool."""
+FOLDERS = {FOLDER_URL: SHARE, OTHER_URL: OTHER}
+COPY = "+"
+"""What stands behind a stream's name for its copy."""
+_SERVER, _SECOND = "https://example.invalid", "https://second.invalid"
+DESTINATIONS = {
+    **dict.fromkeys("abe", _SERVER),
+    **dict.fromkeys("cdfg", FOLDER_URL),
+    "e+": _SECOND,
+    "f+": OTHER_URL,
+}
+"""The streams there may be, and where they go; a copy follows its original. Only to a folder there is a worker;
+one of its streams ends before the next one begins."""
+DATA_IDS = {**dict.fromkeys(DESTINATIONS), "a": "data-1"}
+"""What the destination calls them from the beginning."""
+LAYOUTS = {"g": ("site/{year}/{stream}", "{host}/{stream}")}
+"""Where in its folder a stream lies: as its workers have it, and as one that was set up differently has it."""
+DELIVERIES = ("deliver", "garble", "elsewhere")
+"""What workers do on the way to a folder; ``elsewhere`` is one with another layout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +49,7 @@ class Step:
     @property
     def dies(self) -> bool:
         """Whether the step is taken by a process of its own, which is killed."""
-        return self.do == "die" or (self.do == "deliver" and bool(self.at))
+        return self.do == "die" or (self.do in DELIVERIES and bool(self.at))
 
 
 def step_of(word: str) -> Step:
@@ -160,6 +173,44 @@ WORKLOADS: dict[str, tuple[str, ...]] = {
         open mark stream.c push.c.0 seal.c deliver.c stream.d push.d.0 close
         deliver.d@destination.fsync_dir deliver.d
         open push.d.1 seal.d deliver.d close
+        """
+    ),
+    # A stream with a copy: either has its own receipts, end and damage; producers die while a chunk is named.
+    "copies": _steps(
+        """
+        open stream.e push.e.0 push.e.1 push.e.2 push.e.1 clock.e
+        attempt.e.0 acknowledge.e.0 prune attempt.e+.0 acknowledge.e+.0 prune
+        discard.e.1 acknowledge.e+.1 park.e+.2 hold.e+ close
+        die.e.3@copy.link die.e.4@copy.rename open push.e.4 close
+        die.e.5@copy.fsync_dir open acknowledge.e.4 prune close
+        die.e.6@push.commit open push.e.7 close
+        vanish.e.7 open push.e.7 retry.e+ close
+        open acknowledge.e.2 push.e.3 push.e.5 push.e.6 acknowledge.e.3 acknowledge.e+.4 acknowledge.e+.5 seal.e
+        acknowledge.e.5 acknowledge.e.6 acknowledge.e.7 finalize.e prune
+        acknowledge.e+.2 acknowledge.e+.3 acknowledge.e+.6 discard.e+.7 finalize.e+ prune close
+        """
+    ),
+    # To two folders, of which each has a worker that may be killed, and which may be on disks of their own.
+    "folders": _steps(
+        """
+        open mark.f mark.f+ stream.f push.f.0 push.f.1 close
+        deliver.f@object.fsync_dir:1 deliver.f deliver.f+@object.rename:4
+        open prune push.f.2 close
+        deliver.f+@object.fsync_dir:5 deliver.f+
+        open push.f.3 prune seal.f close
+        deliver.f+ deliver.f@object.fsync_dir:2 deliver.f
+        open prune close
+        """
+    ),
+    # A stream that lies where a layout says; workers are killed around its note, and one has another layout.
+    "folder_places": _steps(
+        """
+        open mark stream.g push.g.0 close
+        deliver.g@object.rename elsewhere.g@object.fsync_dir deliver.g@destination.fsync_dir:3 elsewhere.g
+        open push.g.1 close
+        elsewhere.g@object.fsync_dir:1 deliver.g
+        open push.g.2 seal.g close
+        elsewhere.g open prune close
         """
     ),
 }

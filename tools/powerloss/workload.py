@@ -19,8 +19,20 @@ from tools.powerloss import promises
 from tools.powerloss.arrival import GarblingDisk, deliver, open_share
 from tools.powerloss.forgetful import ForgetfulDisk, forget_in_sqlite, small_reserve
 from tools.powerloss.record import WITHOUT
-from tools.powerloss.steps import DATA_IDS, DESTINATIONS, FOLDER_URL, SHARE, WORKLOADS, Step, step_of
+from tools.powerloss.steps import (
+    COPY,
+    DATA_IDS,
+    DELIVERIES,
+    DESTINATIONS,
+    FOLDERS,
+    LAYOUTS,
+    SHARE,
+    WORKLOADS,
+    Step,
+    step_of,
+)
 from uploader.destinations.stores.folder import mark
+from uploader.layout import DEFAULT_LAYOUT
 
 
 def _unnoted(**_words: object) -> None:
@@ -38,7 +50,6 @@ class Workload:
 
     def __init__(self, root: Path, disk: Disk, note: Callable[..., None] = _unnoted) -> None:
         self._root = root
-        self._share = root.with_name(SHARE)
         self._note = note
         self._disk = disk
         self._clock = FakeClock()
@@ -80,10 +91,15 @@ class Workload:
         """Open the spool and look at it."""
         self.open()
         self._note(seen=promises.digest(promises.observed(self.spool)), head=self._head())
-        to_folder = [one.settings.name for one in self.spool.streams() if one.settings.destination == FOLDER_URL]
+        # The last one of each folder: those before it have ended.
+        to_folder = {
+            one.settings.destination: promises.name_of(one)
+            for one in sorted(self.spool.streams(), key=promises.name_of)
+            if one.settings.destination in FOLDERS
+        }
         self._close()
-        if to_folder:
-            self.run(f"deliver.{max(to_folder)}")
+        for name in to_folder.values():
+            self.run(f"deliver.{name}")
 
     def open(self) -> None:
         """Open the spool."""
@@ -128,8 +144,11 @@ class Workload:
                 self.spool.prune()
             case "stream":
                 settings = some_settings(name=step.stream, destination=DESTINATIONS[step.stream])
-                stream = self.spool.open_stream(settings, data_id=DATA_IDS[step.stream])
+                copy = step.stream + COPY
+                also = [DESTINATIONS[copy]] if copy in DESTINATIONS else []
+                stream = self.spool.open_stream(settings, also=also, data_id=DATA_IDS[step.stream])
                 self._ids[step.stream] = stream.stream_id
+                self._ids |= dict(zip([copy], stream.settings.copies, strict=False))
             case _:
                 self._change(step, self._ids.get(step.stream, ""))
 
@@ -159,7 +178,7 @@ class Workload:
         pid = os.fork()
         if pid == 0:
             self._hooked(self._disk).at(step.at, die)
-            if step.do == "deliver":
+            if step.do in DELIVERIES:
                 self._go_to_folder(step)
             else:
                 self.open()
@@ -171,7 +190,12 @@ class Workload:
     def _go_to_folder(self, step: Step) -> None:
         # What is written first is the times of a chunk, then the chunk.
         disk = GarblingDisk(self._disk.before, 2) if step.do == "garble" else self._disk
-        deliver(self._root, open_share(self._share, disk), self._disk, self._clock)
+        url, layouts = DESTINATIONS[step.stream], LAYOUTS.get(step.stream, (DEFAULT_LAYOUT,))
+        share = open_share(self._folder_of(step), disk, url, layout=layouts[step.do == "elsewhere"])
+        deliver(self._root, share, self._disk, self._clock)
+
+    def _folder_of(self, step: Step) -> Path:
+        return self._root.with_name(FOLDERS[DESTINATIONS[step.stream]] if step.stream else SHARE)
 
     def _vanish(self, step: Step) -> None:
         """A shard is deleted behind the spool's back, durably."""
@@ -200,8 +224,8 @@ class Workload:
             case "seal":
                 self.spool.seal(stream_id)
             case "mark":
-                assert mark(self._share, self._disk)
-            case "deliver" | "garble":
+                assert mark(self._folder_of(step), self._disk)
+            case _ if step.do in DELIVERIES:
                 self._go_to_folder(step)
             case _:
                 leased = self.spool.lease(stream_id, "worker", ttl_s=60)
