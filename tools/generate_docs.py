@@ -1,36 +1,40 @@
 """Write the documents that are drawn from code: ``python tools/generate_docs.py [--check]``.
 
-``docs/states.md`` comes from `spool.states`, ``docs/answers.md`` from `uploader.answers`. With ``--check``
-nothing is written; the exit code is 1 when a document is not what the code says.
+``docs/states.md`` and its pictures come from `spool.states`, ``docs/answers.md`` from `uploader.answers`, and what
+is in ``docs/reference`` from the command line, the errors, and the docstrings of the public names. With
+``--check`` nothing is written; the exit code is 1 when a document is not what the code says.
 """
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from spool.states import CHUNK_MOVES, STREAM_MOVES, ChunkState, Move, StreamState
+if __package__ in (None, ""):
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from spool.states import CHUNK_MOVES, STREAM_MOVES, Move
+from tools.documents import MADE, api, commands, decisions, errors, state_pictures
 from uploader.answers import RETRY_AFTER_MAX_S, retry_after_s
 from uploader.meanings import Answer, Row
 from uploader.server_states import SERVER_STATES, ServerState
 from uploader.signals import BROKEN, READ, STATUSES
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-_MADE = "<!-- Made by tools/generate_docs.py from the code: edit the code, then run it again. -->\n"
 
 
 def states() -> str:
-    """The two state machines as Mermaid diagrams and tables."""
+    """The two state machines, as pictures and tables."""
     return "\n".join(
         (
             "# States",
-            _MADE,
+            MADE,
             "Every change of state is one row of the tables in `spool/states.py`; every UPDATE in the index",
             "names the states it expects. The words are those of the [glossary](glossary.md).",
             "",
             "## A chunk",
             "",
-            *_diagram(CHUNK_MOVES, entry=ChunkState.SPOOLED, entry_verb="push"),
+            "![The states of a chunk](pictures/states-chunk.svg)",
             "",
             *_moves(CHUNK_MOVES),
             "",
@@ -39,7 +43,7 @@ def states() -> str:
             "",
             "## A stream",
             "",
-            *_diagram(STREAM_MOVES, entry=StreamState.OPEN, entry_verb="open"),
+            "![The states of a stream](pictures/states-stream.svg)",
             "",
             *_moves(STREAM_MOVES),
             "",
@@ -54,7 +58,7 @@ def answers() -> str:
     """The tables of signals."""
     lines = [
         "# What each answer of the server means",
-        _MADE,
+        MADE,
         "*outage*: every stream of the destination waits, one probe at a time, full speed on the first success.",
         "*later*: only this stream tries again. *paused*: a person has to see to the key. *ask*: the catalogue",
         "says whether the stream or the chunk is meant. *refused*: this one chunk is parked, once the refusal was",
@@ -137,24 +141,29 @@ def _table(*head: str, rows: Iterable[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
 
 
-def _diagram(moves: Mapping[str, Move], *, entry: str, entry_verb: str) -> list[str]:
-    lines = ["```mermaid", "stateDiagram-v2", f"    [*] --> {entry}: {entry_verb}"]
-    lines += [
-        f"    {before} --> {move.becomes}: {verb}" for verb, move in moves.items() for before in move.expects
-    ]
-    return [*lines, "```"]
-
-
 def _moves(moves: Mapping[str, Move]) -> list[str]:
     rows = [f"| {verb} | {', '.join(m.expects)} | {m.becomes} | `{m.event}` |" for verb, m in moves.items()]
     return ["| verb | from | to | ledger event |", "|---|---|---|---|", *rows]
 
 
+DRAWN: Mapping[str, Callable[[], str]] = {
+    "adr/README.md": decisions.decisions,
+    "answers.md": answers,
+    "pictures/states-chunk.svg": state_pictures.of_chunks,
+    "pictures/states-stream.svg": state_pictures.of_streams,
+    "reference/api.md": api.for_scripts,
+    "reference/api-spool.md": api.for_readers,
+    "reference/cli.md": commands.commands,
+    "reference/errors.md": errors.errors,
+    "states.md": states,
+}
+
+
 def main() -> int:
     """Write or check every document; the exit code."""
     stale = []
-    for name, text in (("states.md", states()), ("answers.md", answers())):
-        path = DOCS / name
+    for name, drawn in DRAWN.items():
+        path, text = DOCS / name, drawn()
         if "--check" in sys.argv[1:]:
             if not path.exists() or path.read_text("utf-8") != text:
                 stale.append(name)
