@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -31,7 +32,7 @@ html_theme = "furo"
 html_title = "framespool"
 html_static_path = ["site"]
 html_css_files = ["site.css"]
-html_copy_source = html_show_sphinx = False
+html_copy_source = html_show_copyright = html_show_sphinx = False
 html_theme_options = {"top_of_page_buttons": []}
 
 SIDE_BAR = {
@@ -70,6 +71,20 @@ def _with_side_bar(_app: Sphinx, name: str, source: list[str]) -> None:
         source[0] += "\n\n".join(("", f"```{{toctree}}\n:hidden:\n{head}", "\n".join(below), "```", ""))
 
 
+_FROM_ELSEWHERE = re.compile(
+    r"""<(?:script|link|img|iframe|source|video)\b[^>]*\b(?:src|href)=["'](?:https?:)?//|url\(["']?(?:https?:)?//|@import"""
+)
+
+
+def _nothing_from_elsewhere(app: Sphinx, error: Exception | None) -> None:
+    """A lab's PC has no network: whatever a page loads must be beside it."""
+    if error is None:
+        for path in sorted(Path(app.outdir).rglob("*")):
+            if path.suffix in {".css", ".html"} and (found := _FROM_ELSEWHERE.search(path.read_text("utf-8"))):
+                raise ExtensionError(f"{path} loads something from elsewhere: {found[0]}")
+
+
 def setup(app: Sphinx) -> None:
-    """Take part in the reading of pages."""
+    """Take part in the reading of pages, and look at what was written."""
     app.connect("source-read", _with_side_bar)
+    app.connect("build-finished", _nothing_from_elsewhere)
