@@ -28,6 +28,8 @@ suppress_warnings = ["misc.highlighting_failure"]  # an ellipsis in an example i
 copybutton_prompt_text = "$ "
 copybutton_line_continuation_character = "\\"
 
+smartquotes = False  # quoted commands are copied
+
 html_theme = "furo"
 html_title = "framespool"
 html_static_path = ["site"]

@@ -56,7 +56,7 @@ def errors() -> str:
 def _tree(module: ModuleType) -> Iterator[str]:
     _, _, rest = (module.__doc__ or "").partition("::\n\n")
     yield "```text"
-    yield inspect.cleandoc(rest.partition("\n\n")[0])
+    yield inspect.cleandoc(rest.partition("\n\n")[0]).replace("``", "")
     yield "```"
     yield ""
 
