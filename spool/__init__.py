@@ -32,6 +32,7 @@ from spool.errors import (
     UnknownStream,
     UnsafeFileSystem,
 )
+from spool.figures import StreamFigures, Sums
 from spool.filesystems import FileSystem, file_system_of, objection
 from spool.forecast import Forecast
 from spool.leased import LeasedStream
@@ -102,10 +103,12 @@ __all__ = [
     "Stream",
     "StreamAudit",
     "StreamError",
+    "StreamFigures",
     "StreamInUse",
     "StreamSealed",
     "StreamSettings",
     "StreamState",
+    "Sums",
     "TakenFile",
     "Tally",
     "UnknownStream",

@@ -8,6 +8,7 @@ without its row, or a row without its change, cannot exist.
 import hashlib
 import json
 import sqlite3
+from collections.abc import Collection
 from dataclasses import asdict
 from typing import Any
 
@@ -29,6 +30,8 @@ STATE_EVENTS = frozenset(
 Stored = tuple[int, int, str | None, int | None, str, str, bytes]
 """A row as it is stored: seq, at_ms, stream_id, chunk_idx, event, detail as text, digest."""
 
+_WINDOW = 20_000
+"""Rows that are looked at in one go for those of some kinds; a few milliseconds."""
 _COLUMNS = "seq, at_ms, stream_id, chunk_idx, event, detail, previous, digest"
 
 
@@ -150,6 +153,14 @@ def events(db: sqlite3.Connection, stream_id: str | None, *, after_seq: int, lim
     # Along the ledger from where the stream begins (the plus): its index is in another order, all to be sorted.
     where = "+stream_id = ? AND seq > ? ORDER BY seq LIMIT ?"
     return _events(db, where, (stream_id, max(after_seq, (first or 1) - 1), limit))
+
+
+def events_of(db: sqlite3.Connection, kinds: Collection[str], *, after_seq: int) -> tuple[list[Event], int]:
+    """The rows of some kinds among the next `_WINDOW`, and the last ``seq`` that was looked at."""
+    upto = min(after_seq + _WINDOW, head_seq(db))
+    marks = ", ".join("?" for _ in kinds)
+    where = f"seq > ? AND seq <= ? AND event IN ({marks}) ORDER BY seq"
+    return _events(db, where, (after_seq, upto, *kinds)), upto
 
 
 def stored(db: sqlite3.Connection, *, after_seq: int, limit: int) -> list[Stored]:

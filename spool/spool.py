@@ -8,7 +8,7 @@ import logging
 import math
 import sqlite3
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -31,12 +31,14 @@ from spool import (
     shards,
     taking_in,
 )
+from spool import figures as reckoning
 from spool import forecast as forecasting
 from spool.capture import Capture
 from spool.cells import Cell
 from spool.clock import Clock, HostClock
 from spool.disk import Disk
 from spool.errors import AmbiguousStream, SpoolError, UnknownStream
+from spool.figures import StreamFigures, Sums
 from spool.folder import INDEX_NAME, SpoolFolder, is_new, translated
 from spool.forecast import Forecast
 from spool.intake import Intake
@@ -418,6 +420,20 @@ class Spool:
                 return
             after = page[-1].seq
 
+    def events_of(self, kinds: Collection[str], *, after_seq: int) -> tuple[list[Event], int]:
+        """The ledger's next rows of some kinds, for whoever follows what happens.
+
+        Args:
+            kinds: the names of events.
+            after_seq: the row up to which it was followed; 0 for the beginning.
+
+        Returns:
+            The rows in order, and the ``after_seq`` to go on with: `head_seq` once all was seen. Each call looks
+            at a bounded number of rows, so that nobody waits long.
+        """
+        with self._folder.index.reading() as db:
+            return ledger.events_of(db, kinds, after_seq=after_seq)
+
     def attempt_events(self, stream_id: str, first_idx: int, last_idx: int) -> list[Event]:
         """What the ledger tells of attempts at the chunks from one to another, by chunk, in order for each."""
         with self._folder.index.reading() as db:
@@ -474,6 +490,16 @@ class Spool:
         with self._folder.index.reading() as db:
             passed = forecasting.read_stream_traffic(db, rows.require_stream(db, ref)[0], now)
         return forecasting.bytes_per_s(passed.came, now), forecasting.bytes_per_s(passed.went, now)
+
+    def sums(self) -> dict[str, Sums]:
+        """All streams of each destination together. Costs the same however many chunks there are."""
+        with self._folder.index.reading() as db:
+            return reckoning.read_sums(db)
+
+    def figures(self, ref: str) -> StreamFigures:
+        """What a meter shows of one stream. Costs the same however long it is."""
+        with self._folder.index.reading() as db:
+            return reckoning.read_figures(db, ref)
 
     def zarr_path(self, ref: str) -> Path:
         """The stream's Zarr store; ``zarr.open(path)["frames"]`` reads it at any moment."""
