@@ -328,14 +328,15 @@ class StreamDelivery:
 
     def _say_trouble(self, outcome: TryLater, wait_s: float) -> None:
         _log.info("%s: %s; next try in %.1f s", self._lease.stream_id, outcome.words, wait_s)
-        turn = self._trouble.add(outcome.words)
+        turn = self._trouble.add(outcome.words, (outcome.outage, outcome.key_refused))
+        detail = {"words": outcome.words, "outage": outcome.outage, "key_refused": outcome.key_refused}
         if turn is Turn.BEGINS:
-            detail = {"words": outcome.words, "outage": outcome.outage, "key_refused": outcome.key_refused}
             self._lease.note_trouble(outcome.words, event="trouble_began", detail=detail)
             level = logging.ERROR if outcome.key_refused else logging.WARNING
             _log.log(level, "%s: %s. Nothing is lost; trying again.", self._lease.stream_id, outcome.words)
-        elif turn is Turn.CHANGES:
-            self._lease.note_trouble(outcome.words)
+        elif turn in (Turn.CHANGES, Turn.TURNS):
+            event = "trouble_changed" if turn is Turn.TURNS else None
+            self._lease.note_trouble(outcome.words, event=event, detail=detail)
             if outcome.key_refused:
                 _log.error("%s: %s. Nothing is lost; a person has to act.", self._lease.stream_id, outcome.words)
 

@@ -10,16 +10,24 @@ class Turn(Enum):
 
     BEGINS = auto()
     CHANGES = auto()
+    """Other words, the same kind of trouble."""
+    TURNS = auto()
+    """Trouble of another kind: an outage that was none before, or a key that is refused now."""
     GOES_ON = auto()
 
 
 @dataclass(slots=True)
 class Trouble:
-    """The trouble a stream is in: since when, how often tried, and what was last said about it."""
+    """The trouble a stream is in: since when, how often tried, and what was last said about it.
+
+    Attributes:
+        kind: whether it is an outage, and whether the key is refused; ``None`` while an earlier worker knew it.
+    """
 
     since_s: float | None = None
     tries: int = 0
     words: str | None = None
+    kind: tuple[bool, bool] | None = None
 
     @property
     def lasted_s(self) -> float:
@@ -31,13 +39,14 @@ class Trouble:
         if words is not None and self.since_s is None:
             self.since_s, self.words = time.monotonic(), words
 
-    def add(self, words: str) -> Turn:
+    def add(self, words: str, kind: tuple[bool, bool]) -> Turn:
         """Count one more failed try."""
         self.tries += 1
+        before, self.kind = self.kind, kind
         if words == self.words:
             return Turn.GOES_ON
         self.words = words
         if self.since_s is not None:
-            return Turn.CHANGES
+            return Turn.CHANGES if kind == before else Turn.TURNS
         self.since_s = time.monotonic()
         return Turn.BEGINS

@@ -37,6 +37,24 @@ def test_an_outage_is_waited_out_and_is_one_pair_of_ledger_rows(bench: Bench) ->
 
 
 @pytest.mark.usefixtures("impatient")
+def test_trouble_that_becomes_another_kind_is_told_in_the_ledger(bench: Bench) -> None:
+    data_id = bench.open_stream(2)
+    bench.server.faults([status_rule(PRESIGN, 503)])
+    with bench.delivering():
+        wait_until(lambda: bench.ledger(data_id, "trouble_began"))
+        bench.server.clear_faults()
+        bench.server.faults([status_rule(PRESIGN, 401)])
+        wait_until(lambda: bench.ledger(data_id, "trouble_changed"))
+        figures = bench.spool.figures(data_id)
+        assert figures.is_outage
+        assert figures.key_refused
+        bench.server.clear_faults()
+        wait_until(lambda: bench.acknowledged(data_id) == 2)
+        wait_until(lambda: bench.ledger(data_id, "trouble_ended"))
+    assert len(bench.ledger(data_id, "trouble_began", "trouble_ended")) == 2
+
+
+@pytest.mark.usefixtures("impatient")
 def test_the_server_may_be_killed_and_come_back(bench: Bench) -> None:
     data_id = bench.open_stream(6)
     bench.server.faults([{"match": PUT, "action": "delay", "seconds": 0.1}])
