@@ -1,8 +1,8 @@
-"""What a streamer tells a lab's program while it goes on: frozen values, handed to one function.
+"""What is worth telling a person or a program at once: frozen values, handed to one function.
 
 ``RHEEDStreamer(on_event=...)`` calls it from the thread that noticed: the one that is inside ``push``, ``run`` or
 ``finalize``. It should return soon, for the camera's thread waits for it; what it raises is logged and goes no
-further.
+further. A worker posts the same to a URL: see `uploader.webhook`.
 """
 
 import logging
@@ -22,6 +22,18 @@ class EventKind(StrEnum):
     """A chunk was refused for want of room; the frames are still the caller's, and ``run`` waits with them."""
     ROOM_AGAIN = "room_again"
     """After either of these there is room again."""
+    OUTAGE_BEGAN = "outage_began"
+    """Nothing gets through to a destination: told once, whichever and how many streams wait."""
+    OUTAGE_ENDED = "outage_ended"
+    """Everything that waited for that gets through again, or waits for something else."""
+    KEY_REFUSED = "key_refused"
+    """In such an outage: the destination does not accept the key, and a person has to act."""
+    CHUNK_PARKED = "chunk_parked"
+    """A chunk was refused by the destination or is damaged here: kept, waiting for a person."""
+    STREAM_HELD = "stream_held"
+    """Nothing more of a stream is sent until a person decides."""
+    STREAM_FINALIZED = "stream_finalized"
+    """The destination has everything of a stream, and has accepted its end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +43,7 @@ class StreamerEvent:
     Attributes:
         kind: what.
         words: the same for people, as one sentence without its stop.
-        stream_id: the stream whose thread noticed; ``None`` when it concerns none.
+        stream_id: the stream that it was noticed with; ``None`` when it concerns none.
         at_ms: when, milliseconds UTC by the host clock.
         facts: the numbers in ``words``; their names end in their units.
     """

@@ -23,6 +23,7 @@ from uploader.delivery import OnClosed
 from uploader.destinations.making import keys_for
 from uploader.errors import ConfigurationError
 from uploader.events import OnEvent
+from uploader.news import NewsWatch
 from uploader.opening import end_again
 from uploader.own_worker import OwnWorker, WorkerKind
 from uploader.reports import ClockReport, FinalizeReport, SpoolReport
@@ -68,8 +69,9 @@ class RHEEDStreamer:
             one of them all may be a server. ``None`` for those that are configured, if no destination is given.
         layout: where in that folder or bucket a new stream lies, such as ``"garching/mbe-3/{date}/{stream}"``;
             ``None`` for what is configured, else directly in it.
-        on_event: is told what happens, such as that the room runs out; see `uploader.events`. It is called from
-            the thread that records, which waits for it; what it raises is logged and goes no further.
+        on_event: is told what happens in the spool, such as that the room runs out or an outage begins; see
+            `uploader.events`. It is called from the thread that records, which waits for it; what it raises is
+            logged and goes no further.
 
     Raises:
         ConfigurationError: an argument is not usable; nothing was begun.
@@ -131,6 +133,7 @@ class RHEEDStreamer:
         takes_risk = config.takes_unsafe_file_system()
         self._spool = Spool(found.root, limits=self._limits, unsafe_file_system=takes_risk)
         self._room = RoomWatch(self._spool, on_event)
+        self._news = NewsWatch(self._spool, on_event)
         self._workers = [
             OwnWorker(self._spool, orders(endpoint=url, keys=keys), worker)
             for url, keys in self._destinations.items()
@@ -275,6 +278,7 @@ class RHEEDStreamer:
             raise
         self._ensure_worker()
         self._room.pushed(chunk)
+        self._news.look()
 
     def run(self, data_id: str, frames_iter: Iterable[Any]) -> None:
         """Record everything an iterator yields, one chunk an item, after what the stream already holds.
@@ -321,10 +325,12 @@ class RHEEDStreamer:
             stream, *copies = self._all(data_id)
             if all(map(self._needs_nobody, (stream, *copies))) or not time.monotonic() < deadline:
                 break
+            self._news.look()
             # A wait that has lasted may last: there is no need to look as often.
             now = time.monotonic()
             time.sleep(min(_LOOK_S_MAX, _LOOK_S + (now - began) / 20, max(0.0, deadline - now)))
         self._room.look(stream.stream_id)
+        self._news.look(now=True)
         report = FinalizeReport.of(stream, copies)
         if not report.finalized:
             _log.warning(

@@ -32,12 +32,16 @@ from uploader import RHEEDStreamer
 def say(kind, **facts):
     print(json.dumps({"kind": kind, **facts}), flush=True)
 
+def hear(event):
+    if event.kind in ("spool_filling", "spool_full", "room_again"):
+        say(event.kind, words=event.words, facts=dict(event.facts))
+
 spool, most, least, chunks, *shape = sys.argv[1:]
 with RHEEDStreamer(
     spool_dir=spool,
     spool_max_bytes=int(most) or None,
     spool_min_free_bytes=int(least),
-    on_event=lambda event: say(event.kind, words=event.words, facts=dict(event.facts)),
+    on_event=hear,
 ) as streamer:
     data_id = streamer.initialize(4.0, 0.0, 8, stream_name="through a full disk")
     say("begun", data_id=data_id)

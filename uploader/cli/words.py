@@ -4,8 +4,9 @@ import textwrap
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+from uploader.durations import in_words
+
 _UNITS = ("kB", "MB", "GB", "TB", "PB")
-_MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
 _THOUSAND = 1000
 
 
@@ -24,17 +25,8 @@ def size(count: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A length of time in its two largest units: ``0.4 s``, ``12 s``, ``3 min 05 s``, ``2 h 10 min``."""
-    whole = max(0, round(seconds))
-    if seconds < 9.95:  # noqa: PLR2004 - below ten, tenths are wanted
-        return f"{max(0.0, seconds):.1f} s"
-    if whole < _MINUTE_S:
-        return f"{whole} s"
-    if whole < _HOUR_S:
-        return f"{whole // _MINUTE_S} min {whole % _MINUTE_S:02d} s"
-    if whole < _DAY_S:
-        return f"{whole // _HOUR_S} h {whole % _HOUR_S // _MINUTE_S:02d} min"
-    return f"{whole // _DAY_S} d {whole % _DAY_S // _HOUR_S:02d} h"
+    """See `uploader.durations.in_words`."""
+    return in_words(seconds)
 
 
 def count(number: int, one: str, many: str | None = None) -> str:
