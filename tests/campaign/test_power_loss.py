@@ -263,7 +263,7 @@ def test_everything_is_found_again_when_the_cut_takes_the_index_too(ops: list[Op
 
 
 def test_what_one_destination_has_and_another_waits_for_is_found_again_without_the_index() -> None:
-    """Where its ledger's copy is gone too, only the other one's files tell of it (found by ``names, no index``)."""
+    """Where its ledger's copy is gone too, only the other one's files tell of it (``names, no index``)."""
     assert _without_index(_recorded("copies"), ("names, no index",)).losses == []
 
 
