@@ -37,9 +37,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoopbackServer]
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_block_is_run_or_says_why_not(page: Path) -> None:
-    for block in typed(page):
-        if not block.is_run:
+    for block in blocks_of(page):
+        if not block.is_typed:
+            assert not block.text.startswith("$ "), f"{block}: what is typed is a console"
+        elif not block.is_run:
             assert re.fullmatch(r"not run: .{8,}", block.mark), f"{block}: {block.mark!r} is no reason"
+            for named in re.findall(r"tests/[\w/.]+", block.mark):
+                assert (ROOT / named).exists(), f"{block}: there is no {named}"
         elif block.language:
             assert block.mark == "" or re.match(r"exits with \d|run in the background: ", block.mark), str(block)
 
