@@ -102,3 +102,10 @@ def test_the_example_of_the_configuration_page_is_usable(tmp_path: Path) -> None
     example = page.partition("```toml\n")[2].partition("```")[0]
     (tmp_path / "config.toml").write_text(example, encoding="utf-8")
     assert [one.name for one in read_settings_file(tmp_path / "config.toml").spools] == ["mbe1", "pld"]
+
+
+@pytest.mark.parametrize("package", [spool, uploader])
+def test_the_reference_has_every_public_name(package: object) -> None:
+    pages = "\n".join(path.read_text("utf-8") for path in (ROOT / "docs" / "reference").glob("*.md"))
+    headings = set(re.findall(r"^##+ (\w+)$", pages, re.MULTILINE))
+    assert set(package.__all__) - headings == set()  # type: ignore[attr-defined] # both have one

@@ -58,10 +58,10 @@ def _name(package: ModuleType, name: str) -> Iterator[str]:
     if inspect.isclass(found) and issubclass(found, Exception):
         return
     if not (inspect.isclass(found) or inspect.isfunction(found)):
-        if isinstance(found, int | float | str):
+        if isinstance(found, int | float | str | re.Pattern):
             yield f"## {name}"
             yield ""
-            yield f"`{found!r}`"
+            yield f"The pattern `{found.pattern}`." if isinstance(found, re.Pattern) else f"`{found!r}`"
             yield ""
         return
     node = _node(found)
