@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from spool import Chunk, Disk, LeasedStream, Receipt, decisions, pruning, recovery
+from spool import Chunk, Disk, LeasedStream, Receipt, copying, decisions, pruning, recovery
 from spool.folder import SpoolFolder
 from spool.intake import Intake
 from tools.kills import campaign, crowd, damage, delivering, owed, run
-from tools.kills.delivering import Delivery
+from tools.kills.delivering import Delivery, FanOut
 from tools.kills.dying import ChildFailed
 from tools.kills.steps import STEPS, Kill, Life
 from tools.powerloss.forgetful import small_reserve
@@ -53,6 +53,14 @@ def delivery() -> Iterator[Delivery]:
         yield lived
 
 
+@pytest.fixture(scope="module")
+def fan_out() -> Iterator[FanOut]:
+    with campaign.scratch() as made:
+        lived = FanOut(made)
+        lived.play()
+        yield lived
+
+
 @pytest.fixture
 def folder() -> Iterator[Path]:
     with campaign.scratch() as made:
@@ -67,6 +75,10 @@ def calls(do: str, steps: Sequence[Step] = STEPS) -> list[int]:
 FIRST, SECOND, _, LAST = calls("deliver", delivering.STEPS)
 GARBLED = calls("garble", delivering.STEPS)[0]
 """Deliveries on the way to a folder: the first one, another chunk's, the one with the end; and a garbled one."""
+
+
+_, BEHIND, _, _, END = calls("deliver", delivering.TWO_STEPS)
+"""Deliveries to two folders: to the one that lags behind, and the last one with the end."""
 
 
 def losses(kills: Iterator[Kill]) -> list[str]:
@@ -131,7 +143,34 @@ def test_a_worker_may_die_while_its_folder_keeps_other_bytes(delivery: Delivery,
 
 
 def test_producers_and_a_worker_that_delivers_to_a_folder_are_killed_at_random(folder: Path) -> None:
-    kills = [kill for number in range(3) for kill in crowd.lives(folder, f"{SEED}-{number}", to_folder=True)]
+    kills = [kill for number in range(3) for kill in crowd.lives(folder, f"{SEED}-{number}", shares=1)]
+
+    assert losses(iter(kills)) == []
+    assert len(kills) > 10
+
+
+@pytest.mark.parametrize("call", [BEHIND, END])
+def test_two_folders_have_each_chunk_once_whichever_worker_dies(fan_out: FanOut, call: int) -> None:
+    steps = range(1 + call % 9, len(fan_out.labels(call)) + 1, 12)
+    kills = [kill for at in steps for kill in fan_out.kills(call, at=at, again=0)]
+
+    assert losses(iter(kills)) == []
+    assert len(kills) > 4
+
+
+@pytest.mark.parametrize("do", ["push", "prune", "seal"])
+def test_a_chunk_stays_until_both_folders_have_it_whoever_else_dies(fan_out: FanOut, do: str) -> None:
+    call = calls(do, delivering.TWO_STEPS)[0]
+    kills = [
+        kill for at in range(1, len(fan_out.labels(call)) + 1, 3) for kill in fan_out.kills(call, at=at, again=0)
+    ]
+
+    assert losses(iter(kills)) == []
+    assert len(kills) > 2
+
+
+def test_producers_and_the_workers_of_two_folders_are_killed_at_random(folder: Path) -> None:
+    kills = [kill for number in range(2) for kill in crowd.lives(folder, f"{SEED}-{number}", shares=2)]
 
     assert losses(iter(kills)) == []
     assert len(kills) > 10
@@ -274,6 +313,29 @@ def test_a_row_that_is_committed_before_its_shard_has_its_name_is_found(
     monkeypatch.setattr(Disk, "rename", later)
     monkeypatch.setattr(Intake, "_place", placed)
     assert is_found(life.kills(calls("push")[0]))
+
+
+def test_a_prune_that_takes_the_other_folders_bytes_too_is_found(
+    fan_out: FanOut, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = pruning._release
+
+    def greedy(folder: SpoolFolder, *rest: object) -> list[Chunk]:
+        batch = honest(folder, *rest)  # type: ignore[arg-type]
+        for chunk in batch:
+            for path in (folder.root / "streams").glob(f"*/frames.zarr/frames/c.{chunk.chunk_idx}.0.0"):
+                path.unlink()
+        return batch
+
+    monkeypatch.setattr(pruning, "_release", greedy)
+    assert is_found(fan_out.kills(calls("prune", delivering.TWO_STEPS)[0]))
+
+
+def test_a_chunk_that_enters_its_copy_later_than_its_stream_is_found(
+    fan_out: FanOut, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copying, "enter", _nothing)
+    assert is_found(fan_out.kills(calls("push", delivering.TWO_STEPS)[0]))
 
 
 def kills_before(delivery: Delivery, call: int, label: str) -> Iterator[Kill]:

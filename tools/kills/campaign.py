@@ -13,15 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tools.kills import crowd, damage
-from tools.kills.delivering import Delivery
+from tools.kills.delivering import Delivery, FanOut
 from tools.kills.steps import Kill, Life
 from tools.powerloss.forgetful import small_reserve
 
 _FAST = Path("/dev/shm")  # noqa: S108 - memory: what a kill leaves behind is the same there as on a disk
 _lives: dict[str, Life] = {}
 _mine: Path | None = None
-FOLDER = "folder"
-"""The first word of a part on the way to a folder."""
+TO_FOLDERS: dict[str, type[Delivery]] = {"folder": Delivery, "folders": FanOut}
+"""The first word of a part on the way to a folder, or to two."""
 
 
 @dataclass(slots=True)
@@ -62,9 +62,9 @@ def all_calls() -> list[int]:
     return Life(Path()).calls
 
 
-def to_folder() -> list[str]:
-    """Every step of every call on the way to a folder, and some of the steps of the worker after it."""
-    return [f"{FOLDER} steps {call}" for call in Delivery(Path()).calls]
+def on_the_way(kind: str) -> list[str]:
+    """Every step of every call on the way to a folder or two, and some of the steps of the workers after it."""
+    return [f"{kind} steps {call}" for call in TO_FOLDERS[kind](Path()).calls]
 
 
 def run(plan: list[str], *, processes: int, kills_max: float, told: Callable[[Figures], None]) -> Figures:
@@ -72,7 +72,7 @@ def run(plan: list[str], *, processes: int, kills_max: float, told: Callable[[Fi
 
     Args:
         plan: ``steps CALL[.AT.AGAIN]``, ``damage CALL[.AT] NAME``, ``after CALL NAME`` or ``crowd SEED``;
-            ``folder steps …`` and ``folder crowd …`` are on the way to a folder.
+            ``folder steps …`` and ``folder crowd …`` are on the way to a folder, ``folders …`` to two.
         processes: how many at once.
         kills_max: enough.
         told: hears of it after each part.
@@ -94,8 +94,8 @@ def run(plan: list[str], *, processes: int, kills_max: float, told: Callable[[Fi
 def _again(part: str, kill: Kill) -> str:
     """What to ask for to see this kill again."""
     match part.split():
-        case [*folder, "steps", _] if kill.at:
-            return " ".join([*folder, "steps", kill.name])
+        case [*kind, "steps", _] if kill.at:
+            return " ".join([*kind, "steps", kill.name])
         case ["after", _, name] if kill.at:
             return f"damage {kill.call}.{kill.at} {name}"
     return part
@@ -112,13 +112,19 @@ def _begin(folder: Path) -> None:
 
 def _part(part: str) -> tuple[str, list[Kill]]:
     assert _mine is not None
-    kind = FOLDER if part.startswith(FOLDER) else ""
+    kind, _ = _kind_of(part)
     if kind not in _lives and "crowd" not in part:
         made = _mine / f"life-{kind}"
         made.mkdir()
-        _lives[kind] = Delivery(made) if kind else Life(made)
+        _lives[kind] = TO_FOLDERS[kind](made) if kind else Life(made)
         _lives[kind].play()
     return part_of(part, _mine, _lives.get(kind))
+
+
+def _kind_of(part: str) -> tuple[str, str]:
+    """Where a part's streams go, nowhere by default; and the rest of its words."""
+    kind, _, words = part.partition(" ")
+    return (kind, words) if kind in TO_FOLDERS else ("", part)
 
 
 def part_of(part: str, folder: Path, life: Life | None = None) -> tuple[str, list[Kill]]:
@@ -129,10 +135,11 @@ def part_of(part: str, folder: Path, life: Life | None = None) -> tuple[str, lis
         folder: to work in.
         life: already played; a crowd needs none.
     """
-    what, _, rest = part.removeprefix(f"{FOLDER} ").partition(" ")
+    kind, words = _kind_of(part)
+    what, _, rest = words.partition(" ")
     try:
         if what == "crowd":
-            return part, list(crowd.lives(folder, rest, to_folder=part.startswith(FOLDER)))
+            return part, list(crowd.lives(folder, rest, shares=len(TO_FOLDERS[kind].streams) if kind else 0))
         assert life is not None
         if what in ("damage", "after"):
             place, _, name = rest.partition(" ")

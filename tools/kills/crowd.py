@@ -1,4 +1,4 @@
-"""At random: two producers and a worker on one spool, each killed at some step or at some instant.
+"""At random: two producers and a worker or two on one spool, each killed at some step or at some instant.
 
 What each process was told by the spool is kept outside, in the pipe that it writes to: a chunk is owed from the
 moment at which its ``push()`` had returned, a receipt from that of ``acknowledge()``. After every round the spool
@@ -12,7 +12,7 @@ import random
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -37,7 +37,8 @@ from tools.kills.dying import ChildFailed, DyingDisk, Say, ending_of, fork, play
 from tools.kills.owed import Owed, etag_of, frames_of, judged
 from tools.kills.steps import Kill, killed_while_opening, open_quietly
 from tools.powerloss.arrival import check_arrived, check_shares, deliver
-from tools.powerloss.steps import FOLDER_URL, SHARE
+from tools.powerloss.promises import name_of
+from tools.powerloss.steps import COPY, FOLDER_URL, FOLDERS
 from uploader.destinations.base import Delivered, Refused, Ticket, TryLater
 from uploader.destinations.stores.folder import FolderStore, mark
 from uploader.destinations.zarr_store import ZarrDestination
@@ -53,29 +54,30 @@ BY_STEP, PARKED, SEALED = 0.7, 0.1, 0.05
 """How often a process dies at a step and not at an instant, a chunk is parked, a stream is sealed."""
 
 
-def lives(folder: Path, seed: str, *, to_folder: bool = False) -> Iterator[Kill]:
+def lives(folder: Path, seed: str, *, shares: int = 0) -> Iterator[Kill]:
     """One life with everything in it, of some rounds; yields each process that died.
 
     Args:
         folder: to work in.
         seed: what decides.
-        to_folder: the worker is an `UploadWorker`, and the streams go to a folder.
+        shares: to so many folders do the streams go; each has an `UploadWorker`, in place of the worker.
     """
     chance = random.Random(seed)  # noqa: S311 - chosen to be repeatable
     above, owed = folder / f"crowd-{seed}", Owed()
     above.mkdir()
     root = above / "spool"
     open_quietly(root).close()
-    if to_folder:
-        mark(above / SHARE)
+    urls = tuple(FOLDERS)[:shares]
+    for url in urls:
+        mark(above / FOLDERS[url])
     for number in range(ROUNDS):
-        died = _round(root, chance, owed, to_folder=to_folder)
+        died = _round(root, chance, owed, urls)
         for again in range(1 + chance.randrange(NESTED_MAX)):
             was_killed, labels = killed_while_opening(root, chance.randint(1, 4))
             if not was_killed:
                 break
             yield Kill(number, 0, again + 1, labels[-1])
-        why = judged(root, owed) or (to_folder and _judged_share(root, is_last=number == ROUNDS - 1)) or ""
+        why = judged(root, owed) or (urls and _judged_shares(root, is_last=number == ROUNDS - 1)) or ""
         for label in died:
             yield Kill(number, 1, 0, label, why=why)
             why = ""
@@ -84,8 +86,8 @@ def lives(folder: Path, seed: str, *, to_folder: bool = False) -> Iterator[Kill]
     shutil.rmtree(above)
 
 
-def _judged_share(root: Path, *, is_last: bool) -> str:
-    """What a child finds wrong in the folder; a worker has threads, and no process that has some is forked."""
+def _judged_shares(root: Path, *, is_last: bool) -> str:
+    """What a child finds wrong in the folders; a worker has threads, and no process that has some is forked."""
     check = check_shares if is_last else check_arrived
     try:
         play_in_child(lambda _say: check(root, FakeClock(), frames_of))
@@ -94,17 +96,16 @@ def _judged_share(root: Path, *, is_last: bool) -> str:
     return ""
 
 
-def _round(root: Path, chance: random.Random, owed: Owed, *, to_folder: bool) -> list[str]:
-    """Let all three work until each has died or has done its part; what killed them."""
+def _round(root: Path, chance: random.Random, owed: Owed, urls: Sequence[str]) -> list[str]:
+    """Let all of them work until each has died or has done its part; what killed them."""
     running = []
-    for name in (*PRODUCERS, "worker"):
+    for name in (*PRODUCERS, *(urls or ["worker"])):
         by_step = chance.random() < BY_STEP
-        is_courier = to_folder and name == "worker"
+        is_courier = name in urls
         at = chance.randint(1, COURIER_STEPS_MAX if is_courier else STEPS_MAX) if by_step else 0
         until = None if by_step else time.monotonic() + chance.random() * LONGEST_S
         seed = chance.random()
-        play = _courier if is_courier else _worker if name == "worker" else _producer
-        play = partial(play, destination=FOLDER_URL) if to_folder and play is _producer else play
+        play = _courier if is_courier else _worker if name == "worker" else partial(_producer, urls=urls)
 
         def played(say: Say, play=play, name=name, at=at, seed=seed) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001
             disk = DyingDisk(at)
@@ -133,14 +134,15 @@ def _round(root: Path, chance: random.Random, owed: Owed, *, to_folder: bool) ->
 
 
 def _producer(
-    spool: Spool, _disk: Disk, name: str, chance: random.Random, say: Say, *, destination: str = ""
+    spool: Spool, _disk: Disk, name: str, chance: random.Random, say: Say, *, urls: Sequence[str]
 ) -> None:
     """Go on with the stream: new chunks, some again, some left out; now and then give one up, or end."""
-    mine = [stream for stream in spool.streams() if stream.settings.name == name]
+    mine = [stream for stream in spool.streams() if name_of(stream) == name]
     settings = some_settings(name=name)
-    if destination:  # which gives the data_id
-        settings = replace(settings, destination=destination)
-    stream = mine[0] if mine else spool.open_stream(settings, data_id=None if destination else f"data-{name}")
+    if urls:  # the folder gives the data_id
+        settings = replace(settings, destination=urls[0])
+    data_id = None if urls else f"data-{name}"
+    stream = mine[0] if mine else spool.open_stream(settings, also=urls[1:], data_id=data_id)
     say(f"stream {name}")
     idx = stream.next_chunk_idx
     for _ in range(chance.randint(3, 9)):
@@ -179,24 +181,25 @@ def _discard(spool: Spool, ref: str, name: str, say: Say) -> None:
 class _Telling(ZarrDestination):
     """Says what is about to be delivered."""
 
-    def __init__(self, share: Path, disk: Disk, say: Say) -> None:
-        super().__init__(FolderStore(FOLDER_URL, share, disk))
+    def __init__(self, url: str, share: Path, disk: Disk, say: Say) -> None:
+        super().__init__(FolderStore(url, share, disk))
         self._say = say
+        self._behind = "" if url == FOLDER_URL else COPY
 
     def deliver(self, chunk: Chunk, ticket: Ticket, body: bytes | memoryview) -> Delivered | TryLater | Refused:
         """See `Destination.deliver`."""
-        what = f"{ticket.data_id.partition('-')[0]}.{chunk.chunk_idx}"
+        what = f"{ticket.data_id.partition('-')[0]}{self._behind}.{chunk.chunk_idx}"
         self._say(f"sent {what} {hashlib.sha256(body).hexdigest()}")
         self._say(f"acknowledge {what}")
         return super().deliver(chunk, ticket, body)
 
 
-def _courier(spool: Spool, disk: Disk, _name: str, chance: random.Random, say: Say) -> None:
-    """Deliver what waits to the folder; now and then end a stream."""
+def _courier(spool: Spool, disk: Disk, url: str, chance: random.Random, say: Say) -> None:
+    """Deliver what waits for a folder; now and then end a stream."""
     for stream in spool.streams():
-        if chance.random() < SEALED:
+        if stream.settings.copy_of is None and chance.random() < SEALED:
             spool.seal(stream.stream_id)
-    deliver(spool.root, _Telling(spool.root.with_name(SHARE), disk, say), disk, FakeClock())
+    deliver(spool.root, _Telling(url, spool.root.with_name(FOLDERS[url]), disk, say), disk, FakeClock())
 
 
 def _worker(spool: Spool, _disk: Disk, _name: str, chance: random.Random, say: Say) -> None:

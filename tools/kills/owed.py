@@ -10,6 +10,8 @@ from spool import ChunkState, Spool, shards
 from spool.testing import check_invariants, some_frames
 from tools.kills.dying import Ending
 from tools.kills.steps import open_quietly
+from tools.powerloss.promises import name_of
+from tools.powerloss.steps import COPY
 
 
 def frames_of(stream: str, idx: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
@@ -73,17 +75,22 @@ def judged(root: Path, owed: Owed) -> str:
 
 def _broken(spool: Spool, owed: Owed) -> Iterator[str]:
     yield from owed.wrong
-    streams = {stream.settings.name: stream for stream in spool.streams()}
+    streams = {name_of(stream): stream for stream in spool.streams()}
     yield from (f"stream {name} is gone" for name in owed.streams - streams.keys())
     chunks = {
         f"{name}.{chunk.chunk_idx}": chunk
         for name, stream in streams.items()
         for chunk in spool.chunks(stream.stream_id)
     }
-    yield from (f"chunk {name} was accepted and is gone" for name in owed.pushed - chunks.keys())
+    pushed = {
+        f"{name}.{idx}"
+        for stream, _, idx in (what.partition(".") for what in owed.pushed)
+        for name in {stream, stream + COPY} & streams.keys()
+    }
+    yield from (f"chunk {name} was accepted and is gone" for name in pushed - chunks.keys())
     for name, chunk in chunks.items():
-        stream, _, idx = name.partition(".")
-        if f"push {name}" not in owed.meant:
+        stream, _, idx = name.replace(COPY, "").partition(".")
+        if f"push {stream}.{idx}" not in owed.meant:
             yield f"chunk {name} was never pushed"
         if chunk.state is ChunkState.ACKNOWLEDGED and f"acknowledge {name}" not in owed.meant:
             yield f"chunk {name} is acknowledged, and was never delivered"

@@ -4,7 +4,8 @@ Exhaustive: before every labelled step of every call, of every opening after tha
 Random: two producers and a worker, each killed at some step or at some instant. After each kill the spool is
 opened and held against everything it had promised. The exit code is 1 when a promise was broken, and each finding
 names the ``--only`` that repeats it; one from a random instant may need a few tries. With ``--destination folder``
-the streams go to a folder: the worker's steps there are steps to be killed at, and what lies there is judged too.
+the streams go to a folder, with ``folders`` to two: the workers' steps there are steps to be killed at, and what
+lies there is judged too.
 """
 
 import argparse
@@ -33,7 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if asked.only:
         plans.append(([asked.only], float("inf")))
     if asked.exhaustive:
-        every = campaign.to_folder() if asked.destination else campaign.exhaustive(campaign.all_calls())
+        every = (
+            campaign.on_the_way(asked.destination)
+            if asked.destination
+            else campaign.exhaustive(campaign.all_calls())
+        )
         plans.append((every, float("inf")))
     if asked.random:
         crowd = f"{asked.destination} crowd {asked.seed}".lstrip()
@@ -69,12 +74,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--exhaustive", action="store_true", help="before every step")
     parser.add_argument(
-        "--destination", choices=[campaign.FOLDER], default="", help="where the streams go; by default nowhere"
+        "--destination", choices=campaign.TO_FOLDERS, default="", help="where the streams go; by default nowhere"
     )
     parser.add_argument("--random", type=int, default=0, metavar="N", help="so many random kills besides")
     parser.add_argument("--seed", type=int, default=0, help="of the random kills")
     parser.add_argument(
-        "--only", metavar="PART", help="[folder] 'steps CALL.AT.AGAIN', 'damage CALL.AT NAME' or 'crowd SEED:N'"
+        "--only", metavar="PART", help="[folder[s]] 'steps CALL.AT.AGAIN', 'damage CALL.AT NAME' or 'crowd SEED:N'"
     )
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="how many at once")
     parser.add_argument("--json", action="store_true", help="figures as one JSON object")

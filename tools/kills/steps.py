@@ -16,7 +16,7 @@ from spool import Disk, Limits, Spool
 from spool.testing import START_MS, FakeClock
 from tools.kills.dying import ChildFailed, DyingDisk, Say, play_in_child
 from tools.powerloss.judge import Lost, check_folder
-from tools.powerloss.promises import Promised, after, outcomes
+from tools.powerloss.promises import Promised, after, name_of, outcomes
 from tools.powerloss.steps import WORKLOADS, Step, step_of
 from tools.powerloss.workload import Workload
 
@@ -50,7 +50,7 @@ class Resumed(Workload):
     def open(self) -> None:
         """See `Workload.open`; and know its streams."""
         super().open()
-        self._ids = {stream.settings.name: stream.stream_id for stream in self.spool.streams()}
+        self._ids = {name_of(stream): stream.stream_id for stream in self.spool.streams()}
 
     def give_up(self) -> None:
         """Let go of the spool, if it is still open."""

@@ -65,7 +65,7 @@ class Account:
             self._open.remove(note["raised"])
             if step_of(note["raised"]).do in DELIVERIES:
                 # The next worker goes on from wherever this one died.
-                self._bases = _each(self._bases, [step_of(note["raised"])])
+                self._bases = each_of(self._bases, [step_of(note["raised"])])
             elif not note["refused"]:
                 self._maybe.append(note["raised"])
         elif "fault" in note:
@@ -87,10 +87,10 @@ class Account:
         self._bases = [after(base, step) for base in self._bases]
 
     def _states(self) -> list[Promised]:
-        return _each(self._bases, [step_of(word) for word in (*self._maybe, *self._open)])
+        return each_of(self._bases, [step_of(word) for word in (*self._maybe, *self._open)])
 
 
-def _each(bases: list[Promised], steps: list[Step]) -> list[Promised]:
+def each_of(bases: list[Promised], steps: list[Step]) -> list[Promised]:
     """What any of these steps, in their order, may have made of any of these states."""
     found = {digest(base): base for base in bases}
     for step in steps:

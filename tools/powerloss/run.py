@@ -53,7 +53,8 @@ def _tried(name: str, asked: argparse.Namespace, share: int, shown: "_Progress")
     ops = _recorded(name, asked.without)
     apart = () if not name.startswith("folder") else THREE_APART if name == "folders" else APART
     systematic = (*SYSTEMATIC, *WITHOUT_INDEX, *apart) if asked.exhaustive else ()
-    every = campaign.cuts(ops, seed=asked.seed, systematic=systematic, random_images=images)
+    where = range(asked.seed % asked.every, len(ops) + 1, asked.every)
+    every = campaign.cuts(ops, seed=asked.seed, systematic=systematic, random_images=images, where=where)
     figures = campaign.run(every, operations=len(ops), progress=shown, losses_max=asked.losses_max)
     return _named(figures, name)
 
@@ -149,6 +150,7 @@ def _parser() -> argparse.ArgumentParser:
     names = (*WORKLOADS, RECOVERY)
     parser.add_argument("--workload", action="append", choices=names, help="only this one; may be repeated")
     parser.add_argument("--exhaustive", action="store_true", help="every cut, with each of the systematic images")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="only each N-th cut")
     parser.add_argument("--random", type=int, default=0, metavar="N", help="so many random images in all")
     parser.add_argument("--seed", type=int, default=0, help="of the random images")
     parser.add_argument("--again", type=int, default=12, metavar="N", help="so many recoveries that are cut")
