@@ -31,13 +31,13 @@ class Kind:
         check: the worth as it is used, from a Python or TOML value.
         from_text: such a value, from the environment or an option.
         metavar: stands for it in a command's help.
-        is_path: a relative one in a file counts from the file's folder.
+        in_file: such a value as it stands in a file whose folder is given: from there a relative path counts.
     """
 
     check: Callable[[object], object]
     from_text: Callable[[str], object] = str
     metavar: str
-    is_path: bool = False
+    in_file: Callable[[object, Path], object] = lambda value, _folder: value
 
 
 def shown(worth: object) -> str | int | float | None:
@@ -63,6 +63,17 @@ def _path(value: object) -> Path:
         raise ValueError(f"cannot be told: {error}") from error
 
 
+def _path_in_file(value: object, folder: Path) -> object:
+    return folder / value if isinstance(value, str) and value and not value.startswith("~") else value
+
+
+def _addresses_in_file(value: object, folder: Path) -> object:
+    named = value.split() if isinstance(value, str) else value
+    if not isinstance(named, list):
+        return value
+    return [one if isinstance(one, str) and "://" in one else _path_in_file(one, folder) for one in named]
+
+
 def _whole(low: int, high: float) -> Callable[[object], int]:
     within = f"of at least {low}" if high == math.inf else f"from {low} to {high}"
 
@@ -84,7 +95,7 @@ def _verbosity(value: object) -> int:
 
 def _addresses(value: object) -> tuple[str, ...]:
     named = value.split() if isinstance(value, str) else value
-    if not isinstance(named, list | tuple) or not all(isinstance(one, str) for one in named):
+    if not isinstance(named, list | tuple) or not all(isinstance(one, str | os.PathLike) for one in named):
         raise ValueError(f"is {value!r}, not a list of addresses such as s3://BUCKET or file:///FOLDER")
     found = tuple(map(address_of, named))
     if len(set(found)) < len(found):
@@ -151,10 +162,10 @@ def _one_of(*words: str) -> Callable[[object], str]:
     return check
 
 
-ADDRESSES = Kind(check=_addresses, metavar="URLS")
+ADDRESSES = Kind(check=_addresses, metavar="URLS", in_file=_addresses_in_file)
 URL = Kind(check=one_spelling, metavar="URL")
-FOLDER = Kind(check=_path, metavar="DIRECTORY", is_path=True)
-FILE = Kind(check=_path, metavar="FILE", is_path=True)
+FOLDER = Kind(check=_path, metavar="DIRECTORY", in_file=_path_in_file)
+FILE = Kind(check=_path, metavar="FILE", in_file=_path_in_file)
 BYTES = Kind(check=_whole(0, math.inf), from_text=_number, metavar="BYTES")
 LOG_BYTES = Kind(check=_whole(_LOG_BYTES_MIN, math.inf), from_text=_number, metavar="BYTES")
 COUNT = Kind(check=_whole(1, _COUNT_MAX), from_text=_number, metavar="N")

@@ -162,9 +162,7 @@ def _refuse_unknown(names: Iterable[str], known: Sequence[str], where: str) -> N
 
 
 def _value(setting: Setting, worth: object, name: str, where: str, home: Path) -> object:
-    if setting.kind.is_path and isinstance(worth, str) and worth and not worth.startswith("~"):
-        worth = home / worth
     try:
-        return setting.kind.check(worth)
+        return setting.kind.check(setting.kind.in_file(worth, home))
     except ValueError as error:
         raise _Unusable(f"{name} {error}{where}") from error

@@ -31,7 +31,7 @@ def streamer_for(spool_dir: Path | None, wishes: Wishes) -> RHEEDStreamer:
     return RHEEDStreamer(
         endpoint=wishes.given["endpoint"],
         destination=wishes.to[0] if wishes.to else None,
-        also=wishes.to[1:] if wishes.to else wishes.given["also"],
+        also=(*wishes.to[1:], *(wishes.given["also"] or ())) if wishes.to else wishes.given["also"],
         spool_dir=spool_dir,
         spool_max_bytes=wishes.given["max_bytes"],
         spool_min_free_bytes=wishes.given["min_free_bytes"],

@@ -103,7 +103,9 @@ def _begin_log(sources: Sources) -> bool:
 def _drain(sources: Sources, spools: Sequence[Path], to: Sequence[str], until: Until) -> None:
     found = every_spool(sources, spools)
     if to:
-        first, *rest = (str(config.destination(None, one)) for one in to)
+        typed = sources.given.get("also") or ()
+        assert isinstance(typed, tuple)
+        first, *rest = (str(config.destination(None, one)) for one in (*to, *typed))
         urls = [first, *config.further(first, rest)]
         found = [one.going_to(url) for one in found for url in urls]
     else:
