@@ -8,7 +8,7 @@ from spool.attempts import Outage
 from spool.audit import AuditedChunk, AuditTotals, RunningAudit, StreamAudit, audit, totals_of
 from spool.boot import is_same_machine
 from spool.capture import Capture, Loss, LossCause, TakenFile
-from spool.cells import Cell
+from spool.cells import Cell, Place
 from spool.clock import Clock, HostClock, Moment
 from spool.decisions import person
 from spool.disk import Disk
@@ -42,6 +42,7 @@ from spool.model import DATA_ID, Chunk, ClockReading, Event, Part, Receipt, Stre
 from spool.packing import Packed, Unpacked, look_into, pack, unpack
 from spool.problems import Problem
 from spool.proof import Proof, make_proof, read_proof
+from spool.reading import FramesMissing, SpoolView, StreamView, open, spool_in_words  # noqa: A004 - spool.open
 from spool.repair import Repaired, repair
 from spool.retention import DEFAULT_MIN_FREE_BYTES, DEFAULT_RETENTION_S, Limits
 from spool.shards import check_received, padded_for_readers
@@ -72,6 +73,7 @@ __all__ = [
     "Event",
     "FileSystem",
     "Forecast",
+    "FramesMissing",
     "FramesRejected",
     "HostClock",
     "IllegalTransition",
@@ -84,6 +86,7 @@ __all__ = [
     "Outage",
     "Packed",
     "Part",
+    "Place",
     "Problem",
     "ProcessLock",
     "Proof",
@@ -100,6 +103,7 @@ __all__ = [
     "SpoolFull",
     "SpoolStatus",
     "SpoolTooNew",
+    "SpoolView",
     "Stream",
     "StreamAudit",
     "StreamError",
@@ -108,6 +112,7 @@ __all__ = [
     "StreamSealed",
     "StreamSettings",
     "StreamState",
+    "StreamView",
     "Sums",
     "TakenFile",
     "Tally",
@@ -125,6 +130,7 @@ __all__ = [
     "make_key",
     "make_proof",
     "objection",
+    "open",
     "outages_of",
     "pack",
     "padded_for_readers",
@@ -132,6 +138,7 @@ __all__ = [
     "read_proof",
     "repair",
     "shard_name",
+    "spool_in_words",
     "totals_of",
     "unpack",
     "verify",

@@ -14,6 +14,8 @@ from spool.states import ChunkState
 
 PAGE = 2000
 """Rows at a time; about 8 ms, where each has a receipt."""
+PLACES = 5000
+"""Rows at a time of those that say only where a chunk is; likewise."""
 _ASKED_MAX = 500
 
 # As `json.dumps` writes it. In a text from outside it cannot stand: its quotes would be escaped. Parsing every
@@ -49,6 +51,31 @@ class Cell(NamedTuple):
     spooled_at_ms: int
     left_at_ms: int | None
     wire_bytes: int
+
+
+class Place(NamedTuple):
+    """Where one chunk is.
+
+    Attributes:
+        n: frames in it.
+        capture_start_ms_utc: when the first of them was captured, by the host clock at its push.
+        is_here: its bytes are on the local disk.
+    """
+
+    chunk_idx: int
+    n: int
+    capture_start_ms_utc: int
+    is_here: bool
+
+
+def places_after(db: sqlite3.Connection, stream_key: int, after_idx: int, *, limit: int) -> list[Place]:
+    """The next so many chunks of a stream, in order."""
+    found = db.execute(
+        "SELECT chunk_idx, n, capture_start_ms_utc, disk_bytes > 0 FROM chunks"
+        " WHERE stream_key = ? AND chunk_idx > ? ORDER BY chunk_idx LIMIT ?",
+        (stream_key, after_idx, limit),
+    )
+    return [Place(idx, n, start, here == 1) for idx, n, start, here in found]
 
 
 def cells_after(

@@ -64,6 +64,29 @@ class SpoolFolder:
     clock: Clock
     index: Index
     ledger_file: LedgerFile
+    is_read_only: bool = False
+
+    @classmethod
+    def open_to_read(cls, root: Path, *, disk: Disk, clock: Clock) -> "SpoolFolder":
+        """Open a folder that is there, and change nothing in it."""
+        try:
+            refuse_other_format(root / INDEX_NAME)
+            index = Index(root / INDEX_NAME, disk, read_only=True)
+        except OSError as error:
+            raise translated(error, f"the spool folder {root} cannot be read") from error
+        ledger_file = LedgerFile(root / LEDGER_NAME, disk)
+        return cls(root=root, disk=disk, clock=clock, index=index, ledger_file=ledger_file, is_read_only=True)
+
+    def require_writable(self) -> None:
+        """Raise where nothing may be changed; the index refuses by itself.
+
+        Raises:
+            SpoolError: it was opened for reading only.
+        """
+        if self.is_read_only:
+            raise SpoolError(
+                "this spool is open for reading only", hint="Nothing was changed. Open it with Spool(...) instead."
+            )
 
     @classmethod
     def open(cls, root: Path, *, disk: Disk, clock: Clock) -> "SpoolFolder":

@@ -31,18 +31,24 @@ class Index:
     Args:
         path: the database file; created with its schema when missing.
         disk: told before each commit, so that a test can fail or kill exactly there.
+        read_only: the file is there, and stays as it is, to the byte.
     """
 
-    def __init__(self, path: Path, disk: Disk) -> None:
+    def __init__(self, path: Path, disk: Disk, *, read_only: bool = False) -> None:
         self._path = path
+        self._read_only = read_only
         self._disk = disk
         self._lock = threading.RLock()
         self._pid = os.getpid()
-        if not path.exists():
+        if not read_only and not path.exists():
             _create_private(path)
         try:
             self._db = sqlite3.connect(
-                path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+                f"{path.as_uri()}?mode=ro" if read_only else path,
+                timeout=_BUSY_TIMEOUT_S,
+                isolation_level=None,
+                check_same_thread=False,
+                uri=read_only,
             )
         except ERRORS as error:
             raise _translated(error, path) from error
@@ -75,6 +81,10 @@ class Index:
             SpoolFull: the disk has no room for the commit; nothing was changed.
             DiskFailed: the disk refused; on reopening the change is there whole, or not at all.
         """
+        if self._read_only:
+            raise SpoolError(
+                "this spool is open for reading only", hint="Nothing was changed. Open it with Spool(...) instead."
+            )
         yield from self._transaction("BEGIN IMMEDIATE", label=label)
 
     def _transaction(self, begin: str, *, label: str | None) -> Iterator[sqlite3.Connection]:
@@ -118,6 +128,8 @@ class Index:
             (version,) = db.execute("PRAGMA user_version").fetchone()
         if version:
             return
+        if self._read_only:
+            raise SpoolDamaged(f"{self._path} is empty: a spool was never begun here, or its index is lost")
         with self.writing("index.create") as db:
             (version,) = db.execute("PRAGMA user_version").fetchone()
             if not version:  # another opener may have been quicker
@@ -168,6 +180,13 @@ def _translated(error: Exception, path: Path) -> SpoolError:
         return SpoolDamaged(f"{path} cannot be read as the index of a spool ({error})")
     code = getattr(error, "sqlite_errorcode", None)
     primary = code & 0xFF if code is not None else None
+    if primary == sqlite3.SQLITE_READONLY:
+        # Some writer was killed in the middle of a commit, and to undo that is to write.
+        return SpoolError(
+            f"{path} was left in the middle of a change, and is open for reading only",
+            hint="'framespool status' opens the spool and puts that right; from a disk that cannot be written to,"
+            " copy the folder to one that can.",
+        )
     if primary == sqlite3.SQLITE_FULL:
         return SpoolFull(f"the disk is full: {path.name} could not be written")
     # Our statements are constants: one that SQLite does not understand means that the tables are not ours.

@@ -68,6 +68,7 @@ class Intake:
 
     def claim_incoming(self) -> Path:
         """This opener's own folder under ``incoming/``, which nobody sweeps while the process lives."""
+        self._folder.require_writable()
         with self._lock:
             while self._opener is None:
                 path = self._folder.root / "incoming" / f"{uuid.uuid4().hex}.lock"

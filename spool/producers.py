@@ -57,7 +57,9 @@ class ProducerClaims:
 
         Raises:
             OSError: the disk refused.
+            SpoolError: the spool is open for reading only.
         """
+        self._folder.require_writable()
         if stream_id in self._held:
             return True
         with self._guard:

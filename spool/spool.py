@@ -34,7 +34,7 @@ from spool import (
 from spool import figures as reckoning
 from spool import forecast as forecasting
 from spool.capture import Capture
-from spool.cells import Cell
+from spool.cells import Cell, Place
 from spool.clock import Clock, HostClock
 from spool.disk import Disk
 from spool.errors import AmbiguousStream, SpoolError, UnknownStream
@@ -69,7 +69,7 @@ class SpoolStatus:
 class Spool:
     """An open spool folder. Thread-safe; also a context manager.
 
-    Opening recovers whatever an earlier crash left behind, without a person.
+    Opening recovers whatever an earlier crash left behind, without a person; unless it is opened for reading only.
 
     Args:
         root: the folder, private to the user; created when missing unless ``create`` is false.
@@ -78,6 +78,8 @@ class Spool:
         disk: the file system; tests pass one that fails or kills at a chosen step.
         create: whether a missing spool is created; readers say ``False``.
         unsafe_file_system: a new spool may begin on a network share or on FAT: somebody takes the risk.
+        read_only: nothing in the folder is changed, not even put right, and whatever would change it raises
+            `SpoolError`; see `spool.open`.
 
     Raises:
         UnsafeFileSystem: a new spool would begin where its promises cannot be kept; see `spool.filesystems`.
@@ -93,15 +95,27 @@ class Spool:
         disk: Disk | None = None,
         create: bool = True,
         unsafe_file_system: bool = False,
+        read_only: bool = False,
     ) -> None:
         try:
             self.root = Path(root).expanduser().absolute()
         except RuntimeError as error:
             raise SpoolError(f"the spool folder cannot be told: {error}") from error
+        create = create and not read_only
         if not create and not (self.root / INDEX_NAME).exists():
             raise SpoolError(f"there is no spool in {self.root}", hint="Check --spool or ATOMSCALE_SPOOL_DIR.")
-        filesystems.require_safe(self.root, is_new=is_new(self.root), accepted=unsafe_file_system)
-        self._folder = SpoolFolder.open(self.root, disk=disk or Disk(), clock=clock or HostClock())
+        disk, clock = disk or Disk(), clock or HostClock()
+        if read_only:
+            self._folder = SpoolFolder.open_to_read(self.root, disk=disk, clock=clock)
+        else:
+            filesystems.require_safe(self.root, is_new=is_new(self.root), accepted=unsafe_file_system)
+            self._folder = SpoolFolder.open(self.root, disk=disk, clock=clock)
+            self._recover()
+        self.limits = limits or self._folder.noted_limits() or Limits()
+        self._intake = Intake(self._folder, self.limits)
+        self._claims = ProducerClaims(self._folder)
+
+    def _recover(self) -> None:
         try:
             recover(self._folder)
             self._folder.take_up_ledger_file()
@@ -111,9 +125,6 @@ class Spool:
         except BaseException:
             self._folder.close()
             raise
-        self.limits = limits or self._folder.noted_limits() or Limits()
-        self._intake = Intake(self._folder, self.limits)
-        self._claims = ProducerClaims(self._folder)
 
     def __enter__(self) -> Self:
         return self
@@ -353,6 +364,17 @@ class Spool:
         with self._folder.index.reading() as db:
             key, stream = rows.require_stream(db, ref)
             return cells.cells_of(db, key, stream.stream_id, chunk_idxs)
+
+    def places(self, ref: str, *, after_idx: int = -1) -> list[Place]:
+        """The next page of where the stream's chunks are in time, and on this disk; empty after the last."""
+        with self._folder.index.reading() as db:
+            key, _ = rows.require_stream(db, ref)
+            return cells.places_after(db, key, after_idx, limit=cells.PLACES)
+
+    def frame_count(self, ref: str) -> int:
+        """The length of the stream's array along time."""
+        with self._folder.index.reading() as db:
+            return rows.frame_count(db, *rows.require_stream(db, ref))
 
     def frame(self, chunk: Chunk, number: int) -> NDArray[np.uint8]:
         """One frame of a chunk, uint8 ``(height, width)``, read-only; no other is read, so no digest is checked.

@@ -8,13 +8,24 @@ import os
 import time
 from collections.abc import Iterable, Sequence
 from functools import partial
+from html import escape
 from types import TracebackType
 from typing import Any, Self, SupportsIndex, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from spool import Capture, Spool, SpoolFull, Stream, StreamSettings, StreamState, UnknownStream
+from spool import (
+    Capture,
+    Spool,
+    SpoolFull,
+    SpoolView,
+    Stream,
+    StreamSettings,
+    StreamState,
+    UnknownStream,
+    spool_in_words,
+)
 from uploader import config
 from uploader.api import AtomscaleApi
 from uploader.beginning import Begun, Marking, begin
@@ -149,7 +160,12 @@ class RHEEDStreamer:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<RHEEDStreamer spool={str(self._spool.root)!r} endpoint={self._endpoint!r}>"
+        state = spool_in_words(self._spool)
+        return f"<RHEEDStreamer spool={str(self._spool.root)!r} endpoint={self._endpoint!r}: {state}>"
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the streams of its spool, as they are now."""
+        return f"<p>RHEEDStreamer to {escape(self._endpoint)}</p>{SpoolView(self._spool)._repr_html_()}"
 
     def initialize(
         self,

@@ -48,10 +48,15 @@ class Session:
         folder: the reader's own, empty.
         variables: what the reader's environment has beside PATH.
         places: text of the page, and what stands for it here.
+        is_notebook: its Python blocks are cells, each of which knows what those before it have made.
     """
 
-    def __init__(self, folder: Path, variables: dict[str, str], places: dict[str, str]) -> None:
+    def __init__(
+        self, folder: Path, variables: dict[str, str], places: dict[str, str], *, is_notebook: bool = False
+    ) -> None:
         self.folder = folder
+        self._is_notebook = is_notebook
+        self._cells = ""
         self._places = places
         self._state = folder.parent / f"{folder.name}.environment"
         self._background: dict[str, tuple[str, subprocess.Popen[str]]] = {}
@@ -116,7 +121,9 @@ class Session:
 
     def _python(self, block: Block) -> None:
         script = self.folder.parent / f"{self.folder.name}.py"
-        script.write_text(_PRELUDE + self._here(block.text) + _CODA, encoding="utf-8")
+        text = f"{self._cells}\n{self._here(block.text)}\n"
+        self._cells = text if self._is_notebook else ""
+        script.write_text(_PRELUDE + text + _CODA, encoding="utf-8")
         self._run(block, f"python -W error {str(script)!r}")
 
     _doing: dict[str, Callable[["Session", Block], None]] = {  # noqa: RUF012 - never changed

@@ -21,8 +21,10 @@ from uploader.loopback.process import LoopbackServer
 
 ALL = (*PAGES, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
 GROWTH = "growth 42"
-NEEDS_A_GROWTH = frozenset({"a-weekend-without-network", "after-a-crash", "by-usb", "disk"})
+NEEDS_A_GROWTH = frozenset({"a-weekend-without-network", "after-a-crash", "by-usb", "disk", "in-a-notebook"})
 """Pages that speak of a stream which is there already, delivered, open and left by its producer."""
+
+NOTEBOOKS = frozenset({"in-a-notebook"})
 
 
 def typed(page: Path) -> list[Block]:
@@ -92,7 +94,7 @@ def test_what_a_page_says_works(page: Path, server: LoopbackServer, tmp_path: Pa
         draw_images(tmp_path / "images")
         if page.stem in NEEDS_A_GROWTH:
             variables["DATA_ID"] = leave_a_growth(spool, server, is_delivered=page.stem != "by-usb")
-    with Session(folder, variables, places) as reader:
+    with Session(folder, variables, places, is_notebook=page.stem in NOTEBOOKS) as reader:
         assert reader.follow(typed(page))
         assert_no_worker_stays(folder)
 

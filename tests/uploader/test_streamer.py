@@ -330,6 +330,30 @@ def test_the_streamer_reads_the_environment(
         assert server.api_key not in repr(streamer)
 
 
+def test_a_streamer_shows_its_state_in_a_notebook(server: LoopbackServer, tmp_path: Path) -> None:
+    endpoint = "http://127.0.0.1:9"
+    with RHEEDStreamer(
+        server.api_key, endpoint, spool_dir=tmp_path / "spool", worker="external", open_timeout_s=0
+    ) as streamer:
+        stream = streamer.initialize(FPS, 0.0, CHUNK_SIZE, stream_name="<i>growth</i>")
+        streamer.push(stream, 0, np.zeros((2, 8, 8), np.uint8))
+        said, html = repr(streamer), streamer._repr_html_()
+        assert f"spool={str(tmp_path / 'spool')!r} endpoint={endpoint!r}: 1 streams" in said
+        assert "1 chunks waiting" in said
+        for part in (
+            endpoint,
+            stream,
+            "&lt;i&gt;growth&lt;/i&gt;",
+            "<td style='text-align:left'>open</td>",
+            "0/1",
+        ):
+            assert part in html
+        assert "<i>" not in html
+        assert server.api_key not in html
+    assert "cannot be read" in repr(streamer), "closed"
+    assert "cannot be read" in streamer._repr_html_()
+
+
 def test_a_server_that_refuses_the_key_opens_nothing(
     bench: Bench, streamers: Callable[..., RHEEDStreamer]
 ) -> None:
