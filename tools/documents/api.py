@@ -55,7 +55,7 @@ def _page(package: ModuleType, title: str, says: str) -> str:
 
 def _name(package: ModuleType, name: str) -> Iterator[str]:
     found = getattr(package, name)
-    if inspect.isclass(found) and issubclass(found, Exception):
+    if inspect.isclass(found) and issubclass(found, Exception) and not issubclass(found, Warning):
         return
     if not (inspect.isclass(found) or inspect.isfunction(found)):
         if isinstance(found, int | float | str | re.Pattern):
