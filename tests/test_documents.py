@@ -10,7 +10,7 @@ import pytest
 import spool
 import uploader
 from uploader.cli import COMMANDS
-from uploader.kinds import shown
+from uploader.kinds import in_words
 from uploader.known_settings import SETTINGS, Setting
 from uploader.settings_file import read_settings_file
 
@@ -92,7 +92,7 @@ def test_the_configuration_page_has_the_row_of_every_setting() -> None:
 
 
 def _row(one: Setting) -> str:
-    default = "" if one.default is None else str(shown(one.default))
+    default = "" if one.default is None else in_words(one.default)
     cells = [f"`{one.name}`", f"`{one.variable}`", f"`{one.option}`", default, "yes" * one.of_spool, one.says]
     return f"| {' | '.join(cells)} |"
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from enum import StrEnum
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from spool import Chunk, ChunkMoved, LeasedStream, Stream, StreamState
 from uploader.clock import ClockKeeper
@@ -25,6 +25,7 @@ from uploader.destinations.base import (
     TryLater,
 )
 from uploader.gate import Gate
+from uploader.json_log import about
 from uploader.parts import Parts
 from uploader.preparing import Damaged, Prepared, Preparer
 from uploader.retry import keep_trying
@@ -129,7 +130,7 @@ class StreamDelivery:
                     return
             except ChunkMoved as error:
                 # A person discarded it while it was on its way: their word counts, the others go on.
-                _log.warning("%s: %s", self._lease.stream_id, error)
+                _log.warning("%s: %s", self._lease.stream_id, error, extra=self._about("discarded", chunk))
         stream = self._lease.stream()
         if stream.state is StreamState.SEALED and not stream.tally.parked and not stream.tally.spooled:
             self._end(stream)
@@ -185,7 +186,8 @@ class StreamDelivery:
         self._empty_parts += 1
         self._preparer.forget()
         self._lease.part_closed(closed.words)
-        _log.warning("%s: %s; what waits goes into a further one", self._lease.stream_id, closed.words)
+        say = "%s: %s; what waits goes into a further one"
+        _log.warning(say, self._lease.stream_id, closed.words, extra=self._about("part_closed"))
         return True
 
     def _try(self, ask: Callable[[], _T]) -> _T | TryLater:
@@ -210,7 +212,8 @@ class StreamDelivery:
                 self._may_park, self._refusals, self._empty_parts = True, 0, 0
                 self._heard_s = time.monotonic()
                 self._all_is_well()
-                _log.info("%s: chunk %d acknowledged", self._lease.stream_id, chunk.chunk_idx)
+                facts = self._about("acknowledged", chunk, confirmed=receipt.confirmed, bytes=chunk.wire_bytes)
+                _log.info("%s: chunk %d acknowledged", self._lease.stream_id, chunk.chunk_idx, extra=facts)
                 return True
             case Refused(words=words) | Damaged(words=words):
                 self._lease.park(chunk, words)
@@ -222,6 +225,7 @@ class StreamDelivery:
                     self._lease.stream_id,
                     chunk.chunk_idx,
                     words,
+                    extra=self._about("parked", chunk, why=words),
                 )
                 return True
             case Closed() as closed:
@@ -275,7 +279,7 @@ class StreamDelivery:
             case Ended(words=words):
                 self._lease.finalize({"words": words})
                 self._all_is_well()
-                _log.info("%s: finalized", self._lease.stream_id)
+                _log.info("%s: finalized", self._lease.stream_id, extra=self._about("finalized"))
 
     # Trouble --------------------------------------------------------------------------------------------
 
@@ -319,26 +323,34 @@ class StreamDelivery:
         """Let the gate know what one try showed about the destination."""
         if isinstance(outcome, TryLater):
             if outcome.outage and self._gate.close(outcome.words, key_refused=outcome.key_refused):
-                _log.warning("outage: %s. Recording goes on; everything waits in the spool.", outcome.words)
+                facts = self._about("outage_began", why=outcome.words, key_refused=outcome.key_refused)
+                say = "outage: %s. Recording goes on; everything waits in the spool."
+                _log.warning(say, outcome.words, extra=facts)
         elif isinstance(outcome, Delivered | Ended | Opened):
             lasted = self._gate.open()
             if lasted is not None:
-                _log.warning("the outage is over after %.0f s; delivering", lasted)
+                facts = self._about("outage_ended", lasted_s=round(lasted, 3))
+                _log.warning("the outage is over after %.0f s; delivering", lasted, extra=facts)
         return outcome
 
     def _say_trouble(self, outcome: TryLater, wait_s: float) -> None:
-        _log.info("%s: %s; next try in %.1f s", self._lease.stream_id, outcome.words, wait_s)
+        facts = self._about("try_failed", why=outcome.words, wait_s=round(wait_s, 3), outage=outcome.outage)
+        _log.info("%s: %s; next try in %.1f s", self._lease.stream_id, outcome.words, wait_s, extra=facts)
         turn = self._trouble.add(outcome.words, (outcome.outage, outcome.key_refused))
         detail = {"words": outcome.words, "outage": outcome.outage, "key_refused": outcome.key_refused}
         if turn is Turn.BEGINS:
             self._lease.note_trouble(outcome.words, event="trouble_began", detail=detail)
             level = logging.ERROR if outcome.key_refused else logging.WARNING
-            _log.log(level, "%s: %s. Nothing is lost; trying again.", self._lease.stream_id, outcome.words)
+            facts = self._about("trouble_began", None, **detail)
+            say = "%s: %s. Nothing is lost; trying again."
+            _log.log(level, say, self._lease.stream_id, outcome.words, extra=facts)
         elif turn in (Turn.CHANGES, Turn.TURNS):
             event = "trouble_changed" if turn is Turn.TURNS else None
             self._lease.note_trouble(outcome.words, event=event, detail=detail)
             if outcome.key_refused:
-                _log.error("%s: %s. Nothing is lost; a person has to act.", self._lease.stream_id, outcome.words)
+                facts = self._about("key_refused", why=outcome.words)
+                say = "%s: %s. Nothing is lost; a person has to act."
+                _log.error(say, self._lease.stream_id, outcome.words, extra=facts)
 
     def _all_is_well(self) -> None:
         self.not_before_s = 0.0
@@ -353,7 +365,14 @@ class StreamDelivery:
             "%s: nothing more is sent, because %s. What waits stays in the spool; 'framespool retry' goes on.",
             self._lease.stream_id,
             words,
+            extra=self._about("held", why=words),
         )
+
+    def _about(self, event: str, chunk: Chunk | None = None, **facts: object) -> dict[str, Any]:
+        """What a line of the log is about."""
+        which = {} if chunk is None else {"chunk_idx": chunk.chunk_idx}
+        where = {"stream_id": self._lease.stream_id, "destination": self._destination.url}
+        return about(event, **where, **which, **facts)
 
 
 def _failure(outcome: TryLater) -> dict[str, object]:

@@ -32,12 +32,14 @@ class Kind:
         from_text: such a value, from the environment or an option.
         metavar: stands for it in a command's help.
         in_file: such a value as it stands in a file whose folder is given: from there a relative path counts.
+        is_flag: its option takes no worth: naming it is enough.
     """
 
     check: Callable[[object], object]
     from_text: Callable[[str], object] = str
     metavar: str
     in_file: Callable[[object, Path], object] = lambda value, _folder: value
+    is_flag: bool = False
 
 
 def shown(worth: object) -> str | int | float | None:
@@ -49,6 +51,12 @@ def shown(worth: object) -> str | int | float | None:
     if isinstance(worth, tuple):
         return " ".join(map(str, worth)) or None
     return worth if isinstance(worth, str | int | float | None) else str(worth)
+
+
+def in_words(worth: object) -> str:
+    """The same for people only; as TOML writes it."""
+    told = shown(worth)
+    return str(told).lower() if isinstance(told, bool) else str(told)
 
 
 def _path(value: object) -> Path:
@@ -101,6 +109,16 @@ def _addresses(value: object) -> tuple[str, ...]:
     if len(set(found)) < len(found):
         raise ValueError(f"is {value!r}, which names one twice")
     return found
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"is {value!r}, not true or false")  # noqa: TRY004 - see the module
+    return value
+
+
+def _flag_from_text(text: str) -> object:
+    return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}.get(text.lower(), text)
 
 
 def _retention(value: object) -> float:
@@ -162,6 +180,7 @@ def _one_of(*words: str) -> Callable[[object], str]:
     return check
 
 
+FLAG = Kind(check=_flag, from_text=_flag_from_text, metavar="", is_flag=True)
 ADDRESSES = Kind(check=_addresses, metavar="URLS", in_file=_addresses_in_file)
 URL = Kind(check=one_spelling, metavar="URL")
 FOLDER = Kind(check=_path, metavar="DIRECTORY", in_file=_path_in_file)

@@ -79,6 +79,8 @@ SETTINGS = (
             says="A log file that would grow beyond this is set aside and a new one begun."),
     Setting(name="logs_max", kind=kinds.COUNT, default=5,
             says="How many log files there are at most, the current one included."),
+    Setting(name="log_json", kind=kinds.FLAG, default=False,
+            says="The log is one JSON object a line."),
 )
 # fmt: on
 BY_NAME = {one.name: one for one in SETTINGS}

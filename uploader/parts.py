@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from spool import LeasedStream, Part, Stream
 from uploader.destinations.base import Destination, Linked, Namesake, Opened, Refused, TryLater
+from uploader.json_log import about
 
 SETTLES_S = 25.0
 """A destination that was asked by somebody else, who is gone, has answered after so long, or never will."""
@@ -119,7 +120,8 @@ class Parts:
         self._lease.part_opened(data_id, unlinked=NOT_YET if is_to_be_linked else None)
         self._next_link_s = 0.0
         self._asked_here, self._opened = False, None
-        _log.info("%s: open at the server as %s", self._lease.stream_id, data_id)
+        facts = about("part_opened", stream_id=self._lease.stream_id, data_id=data_id)
+        _log.info("%s: open at the server as %s", self._lease.stream_id, data_id, extra=facts)
         return Opened(data_id=data_id)
 
 

@@ -20,6 +20,7 @@ from enum import IntEnum
 
 from spool import Chunk, Forecast, Spool, SpoolError, SpoolFull
 from uploader.events import EventKind, OnEvent, StreamerEvent, tell
+from uploader.json_log import about
 
 LOOK_EVERY_S = 1.0
 """Looking costs about a millisecond."""
@@ -69,6 +70,21 @@ def moved(present: Fill, forecast: Forecast) -> Fill:
         return reached
     # A full spool that has room for one chunk and then for none is full all the while.
     return present if eased >= min(present, Fill.ALMOST_FULL) else eased
+
+
+def room_news(before: Fill, fill: Fill, forecast: Forecast) -> tuple[EventKind, str, _Facts] | None:
+    """What is to be told when a spool has filled or emptied so far: kind, words and facts; mostly nothing."""
+    if fill < before and fill is Fill.ROOMY:
+        return EventKind.ROOM_AGAIN, f"there is room again: {forecast.room_bytes:,} bytes", _facts(forecast)
+    if fill <= before:
+        return None
+    is_urgent = fill is Fill.ALMOST_FULL
+    left = "" if forecast.full_in_s is None else f", full in {_minutes(forecast.full_in_s)} at the present rate"
+    words = (
+        f"the spool is {'almost full' if is_urgent else 'filling'}: {forecast.used_share:.0%} of its room is "
+        f"taken by what is not delivered, {forecast.room_bytes:,} bytes are left{left}"
+    )
+    return EventKind.SPOOL_FILLING, words, {**_facts(forecast), "urgent": is_urgent}
 
 
 class RoomWatch:
@@ -128,25 +144,15 @@ class RoomWatch:
                 self._look_at_s = self._now_s() + LOOK_EVERY_S
             self._bytes_until_look = int(LOOK_EVERY_SHARE * (forecast.room_bytes + forecast.held_bytes))
             before, self._fill = self._fill, moved(self._fill, forecast)
-            if self._fill > before:
-                self._warn(forecast, stream_id)
-            elif self._fill < before and self._fill is Fill.ROOMY:
-                words = f"there is room again: {forecast.room_bytes:,} bytes"
-                _log.info("%s", words)
-                self._tell(EventKind.ROOM_AGAIN, words, stream_id, _facts(forecast))
-
-    def _warn(self, forecast: Forecast, stream_id: str) -> None:
-        is_urgent = self._fill is Fill.ALMOST_FULL
-        left = (
-            "" if forecast.full_in_s is None else f", full in {_minutes(forecast.full_in_s)} at the present rate"
-        )
-        words = (
-            f"the spool is {'almost full' if is_urgent else 'filling'}: {forecast.used_share:.0%} of its room is "
-            f"taken by what is not delivered, {forecast.room_bytes:,} bytes are left{left}"
-        )
-        _log.warning("%s. 'framespool status' shows whether it is getting out", words)
-        facts = {**_facts(forecast), "urgent": is_urgent}
-        self._tell(EventKind.SPOOL_FILLING, words, stream_id, facts)
+            news = room_news(before, self._fill, forecast)
+            if news is not None:
+                kind, words, facts = news
+                if kind is EventKind.ROOM_AGAIN:
+                    _log.info("%s", words, extra=about(kind.value, **facts))
+                else:
+                    say = "%s. 'framespool status' shows whether it is getting out"
+                    _log.warning(say, words, extra=about(kind.value, **facts))
+                self._tell(kind, words, stream_id, facts)
 
     def _stream_id(self, ref: str) -> str | None:
         try:

@@ -9,8 +9,12 @@ LEVELS = (logging.CRITICAL + 1, logging.ERROR, logging.WARNING, logging.INFO, lo
 OURS = ("spool", "uploader")
 
 
-def set_verbosity(verbosity: int) -> None:
+def set_verbosity(verbosity: int, formatter: logging.Formatter | None = None) -> None:
     """Say so much on the terminal, unless the program has set up logging itself.
+
+    Args:
+        verbosity: how much.
+        formatter: makes the lines; ``None`` for lines that people read.
 
     Raises:
         ConfigurationError: not a whole number from 0 to 4.
@@ -22,7 +26,8 @@ def set_verbosity(verbosity: int) -> None:
         logger.setLevel(LEVELS[verbosity])
         if not logger.hasHandlers():
             terminal = logging.StreamHandler()
-            terminal.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+            plain = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+            terminal.setFormatter(formatter or plain)
             logger.addHandler(terminal)
 
 

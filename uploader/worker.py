@@ -41,6 +41,7 @@ from uploader.delivery import OnClosed, StreamDelivery
 from uploader.destinations.base import Destination
 from uploader.doorbell import Doorbell, bell_path
 from uploader.gate import Gate
+from uploader.json_log import about
 from uploader.orphans import OrphanRule
 from uploader.rate import Meter
 from uploader.turns import Shares, Standing, is_live, share_out
@@ -195,7 +196,9 @@ class UploadWorker:
             self._spool.record(
                 "worker_started", worker=self.name, pid=os.getpid(), destination=self._destination.url
             )
-            _log.info("worker %s delivers %s to %s", self.name, self._spool.root, self._destination.url)
+            root, url = str(self._spool.root), self._destination.url
+            facts = about("worker_started", worker=self.name, spool=root, destination=url)
+            _log.info("worker %s delivers %s to %s", self.name, root, url, extra=facts)
 
     # The rounds -----------------------------------------------------------------------------------------
 
@@ -325,7 +328,8 @@ class UploadWorker:
             self._served.pop(stream_id, None)
         except SpoolError as error:
             # A disk that refuses now may not later; the spool is as it was.
-            _log.error("%s: %s. %s", stream_id, error, error.hint)
+            facts = about("spool_refused", stream_id=stream_id)
+            _log.error("%s: %s. %s", stream_id, error, error.hint, extra=facts)
             self._stopped.wait(_REST_S)
         except Exception:  # noqa: BLE001 - a bug must not stop the other streams, nor this one for good
             _log.exception("%s: an unexpected error; the stream is tried again in a minute", stream_id)

@@ -59,9 +59,11 @@ class NumberRange(click.FloatRange):
 def fail(message: str, hint: str | None = None, *, code: int = BAD_NEWS) -> NoReturn:
     """Say what happened and what to do next on standard error, and exit."""
     # Both may quote a file's name or a server's words, and a terminal would obey what stands in them.
-    screen.say("\n".join(words.printable(line) for line in f"framespool: {message}".splitlines()), err=True)
+    screen.say(
+        "\n".join(words.printable(line) for line in f"framespool: {message}".splitlines()), err=True, level="error"
+    )
     for line in (hint or "").splitlines():
-        screen.say(f"  {words.printable(line)}", err=True)
+        screen.say(f"  {words.printable(line)}", err=True, level="error")
     raise SystemExit(code)
 
 
@@ -81,6 +83,8 @@ def plain_errors(function: _F) -> _F:
             raise SystemExit(BAD_NEWS) from None
         except OSError as error:  # the disk's own words: a name too long, a folder that may not be read
             fail(str(error), "Check the path and its permissions.")
+        finally:
+            screen.errors_as_json(False)
 
     return run  # type: ignore[return-value] # the same signature
 

@@ -11,7 +11,7 @@ from uploader.cli.common import config_option, json_option, plain_errors
 from uploader.cli.setting_options import setting_options
 from uploader.errors import ConfigurationError
 from uploader.keys import Keys
-from uploader.kinds import shown
+from uploader.kinds import in_words, shown
 from uploader.known_settings import SETTINGS
 from uploader.resolving import Resolved, SpoolSettings, every_spool, resolve
 
@@ -68,7 +68,7 @@ def _json(settings: Iterable[Resolved]) -> dict[str, object]:
 
 def _rows(settings: Iterable[Resolved]) -> Iterator[tuple[str, str, str]]:
     for one in settings:
-        yield one.setting.name, "none" if one.value is None else str(shown(one.value)), one.origin
+        yield one.setting.name, "none" if one.value is None else in_words(one.value), one.origin
 
 
 def _print(rows: Sequence[tuple[str, str, str]]) -> None:

@@ -15,7 +15,7 @@ from uploader.cli.common import BAD_NEWS, json_option, open_spool, plain_errors,
 from uploader.cli.endings import opening_lines
 from uploader.cli.interrupting import stops_on_interrupt
 from uploader.cli.record_options import Taking, taking_options
-from uploader.cli.recorded import begin, begun, deliver, streamer_for, tell
+from uploader.cli.recorded import begin, begin_log, begun, deliver, streamer_for, tell
 from uploader.cli.stream_options import Wishes, record_options
 from uploader.cli.watching import Watching, spoken_warnings
 from uploader.grabbing import Assembled, Assembler, Happened
@@ -45,6 +45,7 @@ def command(source: str, spool_dir: Path | None, *, as_json: bool, wishes: Wishe
     Ctrl-C, or the end of --for, ends the recording and then the stream; a second Ctrl-C ends only the wait for its
     delivery, which goes on. A source that is gone, such as an unplugged camera, is waited for.
     """
+    begin_log(wishes)
     live, turns = _opened(source, wishes, taking)
     before = begun(spool_dir, wishes)
     if before is None and taking.go_on:

@@ -6,15 +6,27 @@ from dataclasses import asdict
 from pathlib import Path
 
 from spool import AuditTotals, Spool, Stream
+from uploader import config
 from uploader.cli import screen, words
 from uploader.cli.common import open_spool
 from uploader.cli.endings import closing_lines
 from uploader.cli.stream_options import Wishes
+from uploader.json_log import JsonLines
 from uploader.pace import Pace
 from uploader.reports import FinalizeReport
 from uploader.streamer import RHEEDStreamer
+from uploader.verbosity import set_verbosity
 
 _LOOK_S = 0.1
+_TELLS = 3
+"""What happens, and not everything."""
+
+
+def begin_log(wishes: Wishes) -> None:
+    """Where standard error is to be for machines: the log, and whatever else is said there, as JSON."""
+    if config.setting("log_json", wishes.given["log_json"]).value:
+        screen.errors_as_json(True)
+        set_verbosity(_TELLS, JsonLines())
 
 
 def begun(spool_dir: Path | None, wishes: Wishes) -> tuple[Stream, list[Stream]] | None:

@@ -15,6 +15,9 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from uploader.json_log import SAID
+from uploader.json_log import line as json_line
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -24,8 +27,26 @@ _NARROWEST = 40
 COLOURS = {"good": "green", "wait": "yellow", "bad": "red", "dim": "bright_black"}
 
 
+class _Errors:
+    """How standard error is written to."""
+
+    as_json = False
+
+
+def errors_as_json(wanted: bool) -> None:
+    """Whether what is said on standard error is one JSON object a line from now on, as the log is."""
+    _Errors.as_json = wanted
+
+
+def says_json() -> bool:
+    """Whether standard error is for machines."""
+    return _Errors.as_json
+
+
 def is_terminal(stream: IO[str] | None = None) -> bool:
     """Whether somebody looks at this stream, standard output by default."""
+    if stream is sys.stderr and says_json():
+        return False
     return (stream or sys.stdout).isatty() and os.environ.get("TERM") != "dumb"
 
 
@@ -60,8 +81,18 @@ def cut_painted(text: str, columns: int) -> str:
     return text if len(plain) <= columns else plain[: max(0, columns - 2)] + ".."
 
 
-def say(text: str = "", *, err: bool = False) -> None:
-    """Print a line; characters that the stream cannot show become question marks."""
+def say(text: str = "", *, err: bool = False, level: str = "info") -> None:
+    """Print a line; characters that the stream cannot show become question marks.
+
+    Args:
+        text: the line.
+        err: on standard error.
+        level: how grave it is, where lines of standard error are JSON.
+    """
+    if err and says_json():
+        if not text.strip():
+            return
+        text = json_line(SAID, level, click.unstyle(text).strip())
     stream = sys.stderr if err else sys.stdout
     encoding = getattr(stream, "encoding", None) or "utf-8"
     click.echo(text.encode(encoding, "replace").decode(encoding), err=err, color=is_terminal(stream))

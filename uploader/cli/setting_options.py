@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import click
 
-from uploader.kinds import shown
+from uploader.kinds import in_words
 from uploader.known_settings import BY_NAME, Setting
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -23,10 +23,17 @@ def setting_options(*names: str) -> Callable[[_F], _F]:
         wrapped: Any = run
         for name in reversed(names):
             setting = BY_NAME[name]
-            wrapped = click.option(setting.option, name, type=_Worth(setting), help=_help(setting))(wrapped)
+            wrapped = _option(setting)(wrapped)
         return wrapped  # type: ignore[no-any-return] # click reads the options, not the signature
 
     return add
+
+
+def _option(setting: Setting) -> Callable[[Any], Any]:
+    if setting.kind.is_flag:
+        both = f"{setting.option}/--no-{setting.option.removeprefix('--')}"
+        return click.option(both, setting.name, default=None, help=_help(setting))
+    return click.option(setting.option, setting.name, type=_Worth(setting), help=_help(setting))
 
 
 class _Worth(click.ParamType):  # type: ignore[type-arg] # generic only in type checkers' eyes
@@ -51,5 +58,5 @@ class _Worth(click.ParamType):  # type: ignore[type-arg] # generic only in type 
 
 
 def _help(setting: Setting) -> str:
-    default = [] if setting.default is None else [str(shown(setting.default))]
+    default = [] if setting.default is None else [in_words(setting.default)]
     return f"{setting.says}  [default: {', '.join([setting.variable, 'the configuration file', *default])}]"

@@ -10,7 +10,7 @@ from uploader.cli import screen
 from uploader.cli.common import BAD_NEWS, json_option, open_spool, plain_errors, spool_option
 from uploader.cli.endings import opening_lines
 from uploader.cli.interrupting import stops_on_interrupt
-from uploader.cli.recorded import begin, begun, deliver, streamer_for, tell
+from uploader.cli.recorded import begin, begin_log, begun, deliver, streamer_for, tell
 from uploader.cli.recording import Recording
 from uploader.cli.stream_options import Wishes, stream_options
 from uploader.cli.watching import Watching, spoken_warnings
@@ -38,6 +38,7 @@ def command(source: str, spool_dir: Path | None, *, as_json: bool, wishes: Wishe
     Ctrl-C ends the recording: what was taken is kept and delivered, and the stream stays open; --resume goes on
     with it.
     """
+    begin_log(wishes)
     opened = open_source(source, scaling=wishes.read_scaling())
     # Who says how fast means it. Asked before what is gone on with says so too.
     own_times = wishes.fps is None

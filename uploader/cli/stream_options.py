@@ -180,7 +180,7 @@ def _with_options(function: _F, options: Sequence[Callable[..., Any]], fixed: Ma
         return function(*args, wishes=wishes, **kwargs)
 
     # These gather into ``given``, which belongs to the wishes too.
-    wrapped: Callable[..., Any] = setting_options(*OF_SPOOL, "max_rate")(run)
+    wrapped: Callable[..., Any] = setting_options(*OF_SPOOL, "max_rate", "log_json")(run)
     for option in reversed(options):
         wrapped = option(wrapped)
     return cast("_F", wrapped)

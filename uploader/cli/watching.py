@@ -124,7 +124,8 @@ def spoken_warnings(watching: Watching) -> Iterator[None]:
             is_ending = record.name == "uploader.streamer" and not watching.recording
             if isinstance(record.args, tuple) and any(isinstance(one, SpoolFull) for one in record.args):
                 watching.full_at = watching.pushed
-            if not is_shown and not is_ending:
+            # Where standard error is for machines, the log itself has the line, with its facts.
+            if not is_shown and not is_ending and not screen.says_json():
                 watching.say(f"  {words.printable(record.getMessage())}")
 
     spoken = Spoken(logging.WARNING)

@@ -11,6 +11,7 @@ import click
 
 from spool import Spool, SpoolError
 from uploader import config
+from uploader.cli import screen
 from uploader.cli.common import config_option, plain_errors
 from uploader.cli.interrupting import wakes_on_signals
 from uploader.cli.setting_options import setting_options
@@ -19,6 +20,7 @@ from uploader.destinations.base import Destination
 from uploader.destinations.making import keys_for, make_destination
 from uploader.drains import Drains, End
 from uploader.errors import UploaderError
+from uploader.json_log import JsonLines
 from uploader.known_settings import SETTINGS
 from uploader.log_file import RotatingLog, have_standard_streams
 from uploader.priority import stand_back
@@ -88,15 +90,22 @@ def command(
 
 def _begin_log(sources: Sources) -> bool:
     """Log to where the settings say; whether that is a file."""
-    path, bytes_max, files_max, verbosity = (
-        resolve(name, sources).value for name in ("log_file", "log_bytes_max", "logs_max", "verbosity")
+    path, bytes_max, files_max, verbosity, as_json = (
+        resolve(name, sources).value for name in ("log_file", "log_bytes_max", "logs_max", "verbosity", "log_json")
     )
     assert isinstance(verbosity, int)
+    formatter: JsonLines | None = None
     if isinstance(path, Path):
         assert isinstance(bytes_max, int)
         assert isinstance(files_max, int)
-        log_to(RotatingLog(path, bytes_max=bytes_max, files_max=files_max))
-    set_verbosity(verbosity)
+        log = RotatingLog(path, bytes_max=bytes_max, files_max=files_max)
+        if as_json:
+            log.setFormatter(JsonLines(bytes_max))
+        log_to(log)
+    elif as_json:
+        formatter = JsonLines()
+        screen.errors_as_json(True)
+    set_verbosity(verbosity, formatter)
     return path is not None
 
 
