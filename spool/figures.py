@@ -26,6 +26,7 @@ class Sums:
         streams: how many, by state.
         chunks: how many, by state; every one that was ever pushed is in one of them.
         wire_bytes: their bytes as they are sent, likewise.
+        disk_bytes: what they occupy here; what lies here once for several destinations counts for each.
         held: how many streams wait for a person to decide.
         last_finalized_at_ms: when the destination accepted the latest end of a stream; ``None`` before the first.
     """
@@ -33,6 +34,7 @@ class Sums:
     streams: Mapping[StreamState, int] = field(default_factory=dict)
     chunks: Mapping[ChunkState, int] = field(default_factory=dict)
     wire_bytes: Mapping[ChunkState, int] = field(default_factory=dict)
+    disk_bytes: int = 0
     held: int = 0
     last_finalized_at_ms: int | None = None
 
@@ -67,10 +69,12 @@ def read_sums(db: sqlite3.Connection) -> dict[str, Sums]:
     """The sums of every destination that a stream of the spool ever had."""
     chunks: dict[str, dict[ChunkState, int]] = defaultdict(dict)
     wire_bytes: dict[str, dict[ChunkState, int]] = defaultdict(dict)
-    for url, state, count, size in db.execute(
-        "SELECT destination, t.state, sum(chunks), sum(wire_bytes) FROM tally t JOIN streams USING (stream_key)"
-        " GROUP BY destination, t.state"
+    disk_bytes: dict[str, int] = defaultdict(int)
+    for url, state, count, size, here in db.execute(
+        "SELECT destination, t.state, sum(chunks), sum(wire_bytes), sum(disk_bytes)"
+        " FROM tally t JOIN streams USING (stream_key) GROUP BY destination, t.state"
     ):
+        disk_bytes[url] += here
         chunks[url][ChunkState(state)], wire_bytes[url][ChunkState(state)] = count, size
     streams: dict[str, dict[StreamState, int]] = defaultdict(dict)
     held: dict[str, int] = defaultdict(int)
@@ -89,6 +93,7 @@ def read_sums(db: sqlite3.Connection) -> dict[str, Sums]:
             streams=by_state,
             chunks=chunks[url],
             wire_bytes=wire_bytes[url],
+            disk_bytes=disk_bytes[url],
             held=held[url],
             last_finalized_at_ms=last.get(url),
         )

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import SupportsIndex
+from typing import NamedTuple, SupportsIndex
 
 from uploader.addresses import address_of, one_spelling
 from uploader.durations import EXAMPLES, duration
@@ -21,6 +21,18 @@ _VERBOSITY_MAX = 4
 _LOG_BYTES_MIN = 4096
 _COUNT_MAX = 1000
 _AT_ONCE_MAX = 64
+_PORT_MAX = 65535
+_LOOPBACK = "127.0.0.1"
+
+
+class Listening(NamedTuple):
+    """Where to listen."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +60,8 @@ def shown(worth: object) -> str | int | float | None:
         return "never"
     if isinstance(worth, float) and worth.is_integer():
         return int(worth)
+    if isinstance(worth, Listening):
+        return str(worth)
     if isinstance(worth, tuple):
         return " ".join(map(str, worth)) or None
     return worth if isinstance(worth, str | int | float | None) else str(worth)
@@ -121,6 +135,24 @@ def _flag_from_text(text: str) -> object:
     return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}.get(text.lower(), text)
 
 
+def _listening(value: object) -> Listening:
+    """``9464``, ``127.0.0.1:9464``, ``[::1]:9464``; without an address, this machine only."""
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if isinstance(value, Listening):
+        return value
+    host, colon, port = text.rpartition(":") if isinstance(text, str) else ("", "", "")
+    if not (port.isascii() and port.isdecimal() and int(port) <= _PORT_MAX) or (colon and not host.strip("[]")):
+        raise ValueError(f"is {value!r}, not a port or an address with one, such as 9464 or 127.0.0.1:9464")
+    return Listening(host.strip("[]") or _LOOPBACK, int(port))
+
+
+def _prom_file(value: object) -> Path:
+    path = _path(value)
+    if path.suffix != ".prom":
+        raise ValueError(f"is {str(value)!r}, which does not end in .prom: node_exporter would not look at it")
+    return path
+
+
 def _retention(value: object) -> float:
     if value == "never":
         return math.inf
@@ -181,6 +213,8 @@ def _one_of(*words: str) -> Callable[[object], str]:
 
 
 FLAG = Kind(check=_flag, from_text=_flag_from_text, metavar="", is_flag=True)
+LISTENING = Kind(check=_listening, metavar="[ADDRESS:]PORT")
+PROM_FILE = Kind(check=_prom_file, metavar="FILE", in_file=_path_in_file)
 ADDRESSES = Kind(check=_addresses, metavar="URLS", in_file=_addresses_in_file)
 URL = Kind(check=one_spelling, metavar="URL")
 FOLDER = Kind(check=_path, metavar="DIRECTORY", in_file=_path_in_file)

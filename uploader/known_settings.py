@@ -81,6 +81,10 @@ SETTINGS = (
             says="How many log files there are at most, the current one included."),
     Setting(name="log_json", kind=kinds.FLAG, default=False,
             says="The log is one JSON object a line."),
+    Setting(name="metrics", kind=kinds.LISTENING, default=None,
+            says="Where the worker answers Prometheus: a port of this machine, or an address and a port."),
+    Setting(name="metrics_file", kind=kinds.PROM_FILE, default=None,
+            says="Where the worker writes the same for node_exporter: a file that ends in .prom."),
 )
 # fmt: on
 BY_NAME = {one.name: one for one in SETTINGS}

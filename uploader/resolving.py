@@ -57,6 +57,7 @@ class SpoolSettings:
     Attributes:
         name: of its ``[[spool]]``, else of its folder.
         origin: where the folder comes from, as of a setting.
+        of_spool: the name of the spool alone, whichever destination this is about; made from ``name``.
         is_configured: it comes from a ``[[spool]]``, so that nobody has just typed it.
         settings: each of `OF_SPOOL`, with its origin.
     """
@@ -66,6 +67,11 @@ class SpoolSettings:
     origin: str
     is_configured: bool
     settings: Mapping[str, Resolved]
+    of_spool: str = ""
+
+    def __post_init__(self) -> None:
+        # A frozen value is completed only here.
+        object.__setattr__(self, "of_spool", self.of_spool or self.name)
 
     @property
     def endpoint(self) -> str:

@@ -51,6 +51,7 @@ def test_the_sums_are_by_destination_and_hold_every_chunk_ever_pushed(
     states = ChunkState
     assert found[url].chunks == {states.SPOOLED: 1, states.ACKNOWLEDGED: 2, states.PARKED: 1, states.DISCARDED: 1}
     assert found[url].wire_bytes[states.PARKED] == pushed[1].wire_bytes
+    assert found[url].disk_bytes + found[OTHER].disk_bytes == spool.status().used_bytes
     assert (found[url].held, found[url].last_finalized_at_ms) == (1, clock.now_ms())
     assert found[OTHER].streams == {StreamState.SEALED: 1}
     assert found[OTHER].chunks == {states.SPOOLED: 1}

@@ -25,6 +25,7 @@ COMMANDS = {
     "login": "Store an API key.",
     "logout": "Remove an API key.",
     "loopback": "Run a stand-in for the vendor's server on this machine.",
+    "monitoring": "Write alert rules and a dashboard for a monitoring system.",
     "pack": "Copy what waits of a stream to a folder, to take it elsewhere.",
     "proof": "Write what the ledger tells of a stream, to check it elsewhere.",
     "prune": "Delete the local frames of acknowledged chunks.",

@@ -23,6 +23,7 @@ from uploader.errors import UploaderError
 from uploader.json_log import JsonLines
 from uploader.known_settings import SETTINGS
 from uploader.log_file import RotatingLog, have_standard_streams
+from uploader.outlets import Outlets
 from uploader.priority import stand_back
 from uploader.rate import Meter, parse_schedule
 from uploader.resolving import Sources, SpoolSettings, every_spool, resolve
@@ -141,16 +142,20 @@ def _drain(sources: Sources, spools: Sequence[Path], to: Sequence[str], until: U
             meter=meter,
         )
 
+    outlets = Outlets(sources, found)
     drains = Drains(
         found,
-        lambda one: make_destination(one.endpoint, keys[one.endpoint], meter, layout=one.layout),
+        lambda one: outlets.counted(
+            one, make_destination(one.endpoint, keys[one.endpoint], meter, layout=one.layout)
+        ),
         worker,
         is_once=until is Until.DRY,
         unsafe_file_system=config.takes_unsafe_file_system(),
     )
     _on_signals(drains.stop)
     wakes_on_signals(drains.look)
-    done = drains.run()
+    with outlets:
+        done = drains.run()
     bad = [one for one in done if one.end is not End.STOPPED]
     if len(done) == 1 and bad and bad[0].error is not None:
         raise bad[0].error
