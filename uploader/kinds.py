@@ -16,6 +16,7 @@ from uploader.durations import EXAMPLES, duration
 from uploader.errors import ConfigurationError
 from uploader.layout import checked_layout
 from uploader.rate import parse_schedule
+from uploader.webhook_url import webhook_url
 
 _VERBOSITY_MAX = 4
 _LOG_BYTES_MIN = 4096
@@ -214,6 +215,7 @@ def _one_of(*words: str) -> Callable[[object], str]:
 
 FLAG = Kind(check=_flag, from_text=_flag_from_text, metavar="", is_flag=True)
 LISTENING = Kind(check=_listening, metavar="[ADDRESS:]PORT")
+WEBHOOK = Kind(check=webhook_url, metavar="URL|@FILE")
 PROM_FILE = Kind(check=_prom_file, metavar="FILE", in_file=_path_in_file)
 ADDRESSES = Kind(check=_addresses, metavar="URLS", in_file=_addresses_in_file)
 URL = Kind(check=one_spelling, metavar="URL")

@@ -85,6 +85,9 @@ SETTINGS = (
             says="Where the worker answers Prometheus: a port of this machine, or an address and a port."),
     Setting(name="metrics_file", kind=kinds.PROM_FILE, default=None,
             says="Where the worker writes the same for node_exporter: a file that ends in .prom."),
+    Setting(name="webhook", kind=kinds.WEBHOOK, default=None,
+            says="What happens is posted to this URL. One that is a secret, as those of chats are, belongs into"
+            " the variable, or into a private file: @FILE."),
 )
 # fmt: on
 BY_NAME = {one.name: one for one in SETTINGS}

@@ -66,13 +66,15 @@ class News:
         away: the outages that went on at that row, by destination.
 
     Attributes:
+        spool: as given.
+        away: the outages that go on.
         after_seq: up to which row everything was told; whoever was told all of an item of `look` sets it.
     """
 
     def __init__(
         self, spool: Spool, *, after_seq: int | None = None, away: Mapping[str, Away] | None = None
     ) -> None:
-        self._spool = spool
+        self.spool = spool
         self.away = dict(away or {})
         self._begins_now = after_seq is None
         self.after_seq = spool.head_seq() if after_seq is None else after_seq
@@ -83,7 +85,7 @@ class News:
             self._begins_now = False
             yield self.after_seq, self._present()
         while True:
-            rows, upto = self._spool.events_of(KINDS, after_seq=self.after_seq)
+            rows, upto = self.spool.events_of(KINDS, after_seq=self.after_seq)
             for row in rows:
                 yield row.seq, self._of(row)
             if upto == self.after_seq:
@@ -96,10 +98,10 @@ class News:
     def _present(self) -> list[StreamerEvent]:
         """The outages that go on already."""
         told: list[StreamerEvent] = []
-        for stream in self._spool.streams(unfinished_only=True):
+        for stream in self.spool.streams(unfinished_only=True):
             if stream.trouble is None or stream.held is not None or not _has_work(stream):
                 continue
-            figures = self._spool.figures(stream.stream_id)
+            figures = self.spool.figures(stream.stream_id)
             if figures.is_outage and figures.trouble_began_at_ms is not None:
                 detail = {"words": stream.trouble, "key_refused": figures.key_refused}
                 told += self._waits(stream, figures.trouble_began_at_ms, detail)
@@ -107,7 +109,7 @@ class News:
 
     def _of(self, row: Event) -> list[StreamerEvent]:
         assert row.stream_id is not None
-        stream, at_ms = self._spool.stream(row.stream_id), row.at_ms
+        stream, at_ms = self.spool.stream(row.stream_id), row.at_ms
         told: list[StreamerEvent] = []
         match row.event:
             case "trouble_began" | "trouble_changed" if row.detail.get("outage") is True:

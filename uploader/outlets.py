@@ -1,11 +1,11 @@
-"""What a worker shows and tells of its spools while it delivers: metrics at a port or in a file.
+"""What a worker shows and tells of its spools while it delivers: metrics at a port or in a file, and a webhook.
 
 What somebody has just typed and cannot be had is refused. What is configured never keeps a worker from delivering:
 it is told in the log, and tried again where that can help.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +18,8 @@ from uploader.metrics import require_client
 from uploader.metrics.tries import Counted, Tries
 from uploader.onlooking import Watched
 from uploader.resolving import Resolved, Sources, SpoolSettings, resolve
+from uploader.webhook import Webhook
+from uploader.webhook_url import WebhookUrl
 
 _log = logging.getLogger(__name__)
 
@@ -26,7 +28,7 @@ class Outlets:
     """Begun when the block is entered, and ended with it.
 
     Args:
-        sources: of the settings ``metrics`` and ``metrics_file``.
+        sources: of the settings ``metrics``, ``metrics_file`` and ``webhook``.
         found: each spool with each of its destinations.
 
     Raises:
@@ -34,10 +36,13 @@ class Outlets:
     """
 
     def __init__(self, sources: Sources, found: Sequence[SpoolSettings]) -> None:
-        self._port, self._file = (resolve(name, sources) for name in ("metrics", "metrics_file"))
+        self._port, self._file, self._webhook = (
+            resolve(name, sources) for name in ("metrics", "metrics_file", "webhook")
+        )
         self._watched = watched(found)
         self._names = {one.root: one.name for one in self._watched}
         self._tries = Tries()
+        self._posts: Callable[[], Mapping[str, int]] = dict
         self._ends = ExitStack()
 
     def counted(self, spool: SpoolSettings, destination: Destination) -> Destination:
@@ -46,6 +51,7 @@ class Outlets:
 
     def __enter__(self) -> Self:
         try:
+            self._begin(self._webhook, self._begin_webhook)
             self._begin(self._port, self._begin_metrics)
             self._begin(self._file, self._begin_metrics)
         except BaseException:
@@ -69,6 +75,13 @@ class Outlets:
             hint = getattr(error, "hint", "")
             _log.error("%s, from %s: %s. %s Deliveries go on.", wish.setting.name, wish.origin, error, hint)
 
+    def _begin_webhook(self, wish: Resolved) -> None:
+        assert isinstance(wish.value, WebhookUrl)
+        webhook = Webhook(wish.value, self._watched)
+        webhook.start()
+        self._ends.callback(webhook.close)
+        self._posts = webhook.posts
+
     def _begin_metrics(self, wish: Resolved) -> None:
         require_client()
         # Who shows none need not have Prometheus' client.
@@ -78,7 +91,7 @@ class Outlets:
 
         reader = Reader(self._watched)
         self._ends.callback(reader.close)
-        collector = SpoolCollector(reader, self._tries)
+        collector = SpoolCollector(reader, self._tries, self._posts)
         outlet: Endpoint | TextFile
         if isinstance(wish.value, Listening):
             outlet = Endpoint(wish.value, collector)

@@ -236,13 +236,14 @@ def sources(given_by: str, **given: object) -> Sources:
     return Sources(environ={}, file=SettingsFile(), given=given, default_root=Path("/nowhere"), given_by=given_by)
 
 
-@pytest.mark.parametrize("wish", ["port", "file", "extra"])
+@pytest.mark.parametrize("wish", ["port", "file", "webhook", "extra"])
 def test_what_was_typed_and_cannot_be_had_is_refused(
     wish: str, taken_port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wishes: dict[str, tuple[dict[str, object], str]] = {
         "port": ({"metrics": taken_port}, "in use"),
         "file": ({"metrics_file": tmp_path / "no" / "x.prom"}, "No such file"),
+        "webhook": ({"webhook": f"@{tmp_path / 'missing'}"}, "missing cannot be read"),
         "extra": ({"metrics": 0}, "prometheus-client"),
     }
     given, says = wishes[wish]
@@ -259,12 +260,14 @@ def test_what_is_configured_and_cannot_be_had_keeps_nothing_from_being_delivered
     shell.environment |= {
         "FRAMESPOOL_METRICS": str(taken_port),
         "FRAMESPOOL_METRICS_FILE": str(tmp_path / "no" / "x.prom"),
+        "FRAMESPOOL_WEBHOOK": f"@{tmp_path / 'missing'}",
     }
     said = shell.run("worker", "--once")
     assert said.code == 0
     bench.assert_arrived(data_id, 2)
     assert f"no metrics at 127.0.0.1 port {taken_port}" in said.err
     assert f"cannot be written to {tmp_path / 'no' / 'x.prom'}" in said.err
+    assert "missing cannot be read" in said.err
 
 
 def test_a_configured_port_is_taken_up_once_it_is_free(monkeypatch: pytest.MonkeyPatch) -> None:

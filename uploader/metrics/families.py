@@ -1,7 +1,7 @@
 """From figures to what Prometheus' client makes text of: one collector, which reads when it is asked."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric as Family
@@ -13,6 +13,9 @@ from uploader.metrics.figures import STREAMS_MAX, Reader, SpoolFigures
 from uploader.metrics.names import METRICS, Metric
 from uploader.metrics.tries import Tries
 
+Posts = Callable[[], Mapping[str, int]]
+"""How many posts a webhook has tried, by outcome."""
+
 
 class SpoolCollector(Collector):
     """Asked by the registry at each look.
@@ -20,11 +23,13 @@ class SpoolCollector(Collector):
     Args:
         reader: of the spools.
         tries: counted by the worker.
+        posts: of the webhook.
     """
 
-    def __init__(self, reader: Reader, tries: Tries) -> None:
+    def __init__(self, reader: Reader, tries: Tries, posts: Posts = dict) -> None:
         self._reader = reader
         self._tries = tries
+        self._posts = posts
 
     def describe(self) -> Iterable[Family]:
         """What there is, without reading anything."""
@@ -46,6 +51,8 @@ class SpoolCollector(Collector):
             shown.add("tried_bytes_total", (*place, outcome), count)
         for (place, confirmed), count in sorted(self._tries.receipts.items()):
             shown.add("receipts_total", (*place, str(confirmed).lower()), count)
+        for outcome, count in sorted(self._posts().items()):
+            shown.add("webhook_posts_total", (outcome,), count)
         return shown.families.values()
 
 

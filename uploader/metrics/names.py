@@ -77,5 +77,8 @@ METRICS = (
     _gauge("stream_parked_chunks", _STREAM, "Chunks of the stream that wait for a person."),
     _total("stream_acknowledged_chunks", _STREAM, "Chunks of the stream that are acknowledged."),
     _gauge("stream_in_trouble", _STREAM, "1 while the stream's latest try has failed."),
+    # The webhook.
+    _total("webhook_posts", ("outcome",),
+           "Tries to tell the webhook something since the worker began: told, failed or refused."),
 )
 # fmt: on
