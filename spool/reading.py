@@ -9,9 +9,12 @@
 It is a view: all that it tells comes from a `Spool` that is open for reading only, through its public methods.
 """
 
+from __future__ import annotations
+
 import warnings
 from collections.abc import Iterator, Sequence
 from html import escape
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -42,7 +45,7 @@ class FramesMissing(UserWarning):
     """Some of a stream's frames are not on this disk, and read as zeros; `StreamView.is_here` says which."""
 
 
-def open(root: str | Path) -> "SpoolView":  # noqa: A001 - `spool.open` is what one types
+def open(root: str | Path) -> SpoolView:  # noqa: A001 - `spool.open` is what one types
     """Open a spool folder to read it.
 
     Args:
@@ -87,7 +90,7 @@ class SpoolView:
         """The folder."""
         return self._spool.root
 
-    def streams(self) -> list["StreamView"]:
+    def streams(self) -> list[StreamView]:
         """Every stream, oldest first.
 
         Raises:
@@ -95,7 +98,7 @@ class SpoolView:
         """
         return [StreamView(self._spool, one.stream_id) for one in self._spool.streams()]
 
-    def stream(self, text: str) -> "StreamView":
+    def stream(self, text: str) -> StreamView:
         """The stream with this stream_id, data_id, or unambiguous prefix or name; also ``opened[text]``.
 
         Raises:
@@ -106,10 +109,10 @@ class SpoolView:
             raise UnknownStream(f"a stream goes by its name or id, not by {text!r}", hint="streams() lists them.")
         return StreamView(self._spool, self._spool.find(text).stream_id)
 
-    def __getitem__(self, text: str) -> "StreamView":
+    def __getitem__(self, text: str) -> StreamView:
         return self.stream(text)
 
-    def __iter__(self) -> Iterator["StreamView"]:
+    def __iter__(self) -> Iterator[StreamView]:
         return iter(self.streams())
 
     def ledger(self, *, after_seq: int = 0) -> Iterator[Event]:
@@ -175,15 +178,13 @@ class StreamView:
         return self.now.state
 
     @property
-    def frames(self) -> "zarr.Array[Any]":
+    def frames(self) -> zarr.Array[Any]:
         """Its frames: a Zarr array, uint8 ``(time, height, width)``, read-only; only what is asked for is read.
 
         Frame k of chunk i is at ``i * chunk_size + k``. What is not there reads as zeros: frames of a short chunk,
         of a gap, and of chunks that were delivered and then pruned here. `is_here` tells these from dark ones. The
-        array is as long as the stream was when this was asked; ask again for what came since.
-
-        Warns:
-            FramesMissing: some of its frames were pruned or discarded, or chunks are missing.
+        array is as long as the stream was when this was asked; ask again for what came since. Where some were
+        pruned or discarded, or chunks are missing, it warns with `FramesMissing`.
 
         Raises:
             SpoolError: its Zarr metadata is missing or damaged.
@@ -219,12 +220,9 @@ class StreamView:
         """
         length, size, fps = self._length()
         times = np.full(length, "NaT", dtype="datetime64[us]")
-        for place in self._places():
-            start = place.chunk_idx * size
-            since = np.rint(place.capture_start_ms_utc * 1000 + np.arange(place.n) * (1e6 / fps))
-            # What was pushed since the length was read has no room.
-            room = times[start : start + place.n]
-            room[:] = since.astype("datetime64[us]")[: len(room)]
+        for page in self._pages():
+            frame, within, start_ms, _ = _frames_of(page, size, length)
+            times[frame] = np.rint(start_ms * 1000 + within * (1e6 / fps)).astype("datetime64[us]")
         return times
 
     @property
@@ -236,9 +234,9 @@ class StreamView:
         """
         length, size, _ = self._length()
         here = np.zeros(length, dtype=np.bool_)
-        for place in self._places():
-            start = place.chunk_idx * size
-            here[start : start + place.n] = place.is_here
+        for page in self._pages():
+            frame, _, _, is_here = _frames_of(page, size, length)
+            here[frame] = is_here
         return here
 
     def read(self, chunk_idx: int) -> NDArray[np.uint8]:
@@ -309,18 +307,31 @@ class StreamView:
             )
         return length, settings.chunk_size, settings.fps
 
-    def _places(self) -> Iterator[Place]:
+    def _pages(self) -> Iterator[list[Place]]:
         after = -1
         while page := self._spool.places(self.stream_id, after_idx=after):
-            yield from page
+            yield page
             after = page[-1].chunk_idx
 
     def _first_gone(self) -> int | None:
         """The first chunk_idx of which the bytes are not here."""
-        for expected, place in enumerate(self._places()):
+        for expected, place in enumerate(chain.from_iterable(self._pages())):
             if place.chunk_idx != expected or not place.is_here:
                 return expected
         return None
+
+
+def _frames_of(
+    page: list[Place], size: int, length: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    """Of each frame of a page: its place in the array, its number in its chunk, the time of that, whether here."""
+    # Named, for where numpy's own integers have 32 bits.
+    idxs, counts, starts, here = (np.array(column, dtype=np.int64) for column in zip(*page, strict=True))
+    within = np.arange(counts.sum(), dtype=np.int64) - np.repeat(np.cumsum(counts) - counts, counts)
+    frame = np.repeat(idxs * size, counts) + within
+    has_room = frame < length  # what was pushed since the length was read has none
+    start = np.repeat(starts, counts)[has_room]
+    return frame[has_room], within[has_room], start, np.repeat(here > 0, counts)[has_room]
 
 
 def spool_in_words(spool: Spool) -> str:

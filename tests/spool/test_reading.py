@@ -25,6 +25,7 @@ from spool import (
     Stream,
     StreamView,
     UnknownStream,
+    cells,
 )
 from spool.reading import FRAMES_MAX
 from spool.testing import START_MS, FakeClock, some_frames, some_settings
@@ -123,6 +124,19 @@ def test_capture_times_and_what_is_here_fit_the_frames(spool: Spool, view: Strea
     assert list(np.flatnonzero(~here)) == [0, 1, 2, 3, 10, 11, 12, 13, 14, 15]
     assert frames[here].any(axis=(1, 2)).all()
     assert not frames[~here].any()
+
+
+def test_times_of_chunks_in_several_pages_and_what_comes_meanwhile(
+    spool: Spool, view: StreamView, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push(spool, 0, 1)
+    push(spool, 3, n=2)
+    whole, here = view.capture_times, view.is_here
+    monkeypatch.setattr(cells, "PLACES", 1)
+    np.testing.assert_array_equal(view.capture_times, whole)
+    monkeypatch.setattr(Spool, "frame_count", lambda _spool, _ref: 5)  # the rest was pushed since it was read
+    np.testing.assert_array_equal(view.capture_times, whole[:5])
+    np.testing.assert_array_equal(view.is_here, here[:5])
 
 
 def test_the_times_are_those_that_a_destination_is_given(spool: Spool, view: StreamView) -> None:
