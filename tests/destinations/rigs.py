@@ -23,6 +23,7 @@ from spool.testing import FaultyDisk
 from tests.destinations.s3_server import SECRET, S3Server, free_port, point_to
 from tests.uploader.rig import status_rule, wait_until
 from tools.fault_proxy import Fault, FaultProxy
+from tools.swift.server import SwiftServer
 from uploader.config import ApiKey
 from uploader.destinations.atomscale import AtomscaleDestination
 from uploader.destinations.base import Destination
@@ -221,16 +222,16 @@ class BucketRig(HttpRig):
 
     secrets = (SECRET,)
 
-    def __init__(self, root: Path, far_end: S3Server) -> None:
+    def __init__(self, root: Path, far_end: S3Server | SwiftServer) -> None:
         super().__init__(root, far_end)
         self.url = f"s3://growths/{self.proxy.port}"
         self._environment = pytest.MonkeyPatch()
-        point_to(self.proxy.url, self._environment)
+        point_to(self.proxy.url, self._environment, key_id=far_end.key_id)
         self._bucket: Any = from_url(self.url, endpoint=far_end.url, client_options={"allow_http": True})
 
     @classmethod
     @contextmanager
-    def begin(cls, root: Path) -> Iterator[S3Server]:
+    def begin(cls, root: Path) -> Iterator[S3Server | SwiftServer]:
         del root
         server = S3Server(free_port())
         try:

@@ -10,11 +10,14 @@ import httpx
 import pytest
 
 BUCKET = "growths"
+KEY_ID = "an-access-key"
 SECRET = "very-secret-access-key"
 
 
 class S3Server:
     """moto's server, with one bucket; it forgets everything when it ends."""
+
+    key_id = KEY_ID
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -50,11 +53,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def point_to(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def point_to(url: str, monkeypatch: pytest.MonkeyPatch, *, key_id: str = KEY_ID) -> None:
     """Let the environment say that S3 is there, as a lab's would."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "an-access-key")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", key_id)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
     monkeypatch.setenv("AWS_ENDPOINT_URL", url)
     monkeypatch.setenv("AWS_REGION", "us-east-1")
