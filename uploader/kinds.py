@@ -90,6 +90,12 @@ def _path_in_file(value: object, folder: Path) -> object:
     return folder / value if isinstance(value, str) and value and not value.startswith("~") else value
 
 
+def _webhook_in_file(value: object, folder: Path) -> object:
+    if not isinstance(value, str) or not value.startswith("@"):
+        return value
+    return f"@{_path_in_file(value[1:], folder)}"
+
+
 def _addresses_in_file(value: object, folder: Path) -> object:
     named = value.split() if isinstance(value, str) else value
     if not isinstance(named, list):
@@ -215,7 +221,7 @@ def _one_of(*words: str) -> Callable[[object], str]:
 
 FLAG = Kind(check=_flag, from_text=_flag_from_text, metavar="", is_flag=True)
 LISTENING = Kind(check=_listening, metavar="[ADDRESS:]PORT")
-WEBHOOK = Kind(check=webhook_url, metavar="URL|@FILE")
+WEBHOOK = Kind(check=webhook_url, metavar="URL|@FILE", in_file=_webhook_in_file)
 PROM_FILE = Kind(check=_prom_file, metavar="FILE", in_file=_path_in_file)
 ADDRESSES = Kind(check=_addresses, metavar="URLS", in_file=_addresses_in_file)
 URL = Kind(check=one_spelling, metavar="URL")
